@@ -1,0 +1,206 @@
+"""The nouns of batchrunner: frozen values that know nothing of files, databases or the network.
+
+Money is in integer micro-units of the batch's currency; times are aware UTC datetimes; seconds are float seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from batchrunner.diagnostic import Place
+from batchrunner.states import JobState
+
+MODEL = "kling-v3"
+
+
+class Mode(StrEnum):
+    """How a clip is made; it decides the resolution that is billed (API page: std = 720P, pro = 1080P)."""
+
+    STD = "std"
+    PRO = "pro"
+
+
+class AspectRatio(StrEnum):
+    """Width to height, the three values of the API page."""
+
+    LANDSCAPE = "16:9"
+    PORTRAIT = "9:16"
+    SQUARE = "1:1"
+
+    @property
+    def value_of(self) -> float:
+        """Width divided by height."""
+        width, _, height = self.value.partition(":")
+        return int(width) / int(height)
+
+
+class FrameDialect(StrEnum):
+    """How frames are named in a request: the API page's `image_urls`, or `image_with_roles` of its newer generations."""
+
+    URLS = "urls"
+    ROLES = "roles"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One input image: a local file, uploaded once per content, or a URL that the provider reads itself.
+
+    `source` is what may be stored and shown: the path as it can be opened, or the URL without its query (which may hold
+    a signature). `sha256` identifies it: of the file's content, or of the whole URL.
+    """
+
+    source: str
+    sha256: str
+    local: bool
+    size: tuple[int, int] | None = None
+    """Width and height in pixels, where known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRequest:
+    """The whole request of the API page, before frames are uploaded. Its rules are `request.violations`."""
+
+    prompt: str
+    mode: Mode = Mode.STD
+    duration: int = 5
+    """Seconds."""
+    aspect_ratio: AspectRatio = AspectRatio.LANDSCAPE
+    frames: tuple[Frame, ...] = ()
+    """None, the first frame, or the first and the last."""
+    audio: bool = False
+    negative_prompt: str | None = None
+    watermark: bool | None = None
+    model: str = MODEL
+
+    @property
+    def billing_key(self) -> str:
+        """What the API page bills: 720P, 1080P, 720P+Sound or 1080P+Sound."""
+        resolution = {Mode.STD: "720P", Mode.PRO: "1080P"}[self.mode]
+        return f"{resolution}+Sound" if self.audio else resolution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedJob:
+    """One clip that the manifest asks for."""
+
+    key: str
+    fingerprint: str
+    """SHA-256 of the resolved request with content hashes for frames."""
+    request: VideoRequest
+    output: str
+    """The clip's path below the output folder, with forward slashes."""
+    position: int
+    """Its place in the manifest, from 0; it decides the order of submission and nothing else."""
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A verified clip on disk."""
+
+    path: str
+    bytes: int
+    sha256: str
+    duration: float
+    width: int
+    height: int
+    sound: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A wanted job as the database knows it."""
+
+    id: int
+    key: str
+    fingerprint: str
+    state: JobState
+    request: VideoRequest
+    output: str
+    reason: str | None = None
+    """Why it failed, waits or is in doubt: a word that programs can match."""
+    message: str | None = None
+    """The same for people."""
+    attempts: int = 0
+    not_before: datetime | None = None
+    purchase_id: str | None = None
+    task_id: str | None = None
+    provider_status: str | None = None
+    progress: int | None = None
+    submitted_at: datetime | None = None
+    expires_at: datetime | None = None
+    clip: Clip | None = None
+    wanted: bool = True
+    """Whether the manifest still asks for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is made durable before a paid request leaves: the purchase, its exact body and its price."""
+
+    purchase_id: str
+    body_sha256: str
+    price: int | None
+    """Estimated price in micro-units; None without prices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the provider's answer to a submission was, for the record; never a body and never a URL."""
+
+    rule: str
+    """The row of `classify` that decided."""
+    body_started: bool = True
+    http_status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    """The provider's id of the request, which support asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """An input image and the URL that the provider gave it."""
+
+    sha256: str
+    endpoint: str
+    url: str
+    uploaded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a manifest names; it lives in the database across runs."""
+
+    id: int
+    name: str
+    endpoint: str
+    """Whose tasks it holds: the provider's host, or `emulator`."""
+    paused: str | None = None
+    """Why nothing is submitted, or None."""
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What a batch has cost, in micro-units, and the billing seconds behind it."""
+
+    spent: int = 0
+    """Tasks that were accepted and did not fail."""
+    committed: int = 0
+    """In flight and in doubt: bought, or perhaps bought, and not final."""
+    seconds: dict[str, int] = field(default_factory=dict)
+    """Billing seconds of both, per billing key."""
+    unpriced: int = 0
+    """Purchases among them that have no price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """An account's or a key's credits (200 credits = 1 USD, API facts §3)."""
+
+    remaining: float | None
+    """None when the key has no limit."""
+    used: float

@@ -1,0 +1,70 @@
+"""The provider's port: what the runner asks of a video API, and the raw answers that `classify` reads.
+
+Methods raise nothing for what a network or a server can do: every outcome is an `Exchange`. They raise
+`AccountError`/`UsageError` only for a key or an address that can never work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchrunner.model import VideoRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One HTTP request and all that came back."""
+
+    status: int | None = None
+    """None when no status line arrived."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case names."""
+    body: bytes = b""
+    """As much as arrived, at most `settings.MAX_ANSWER_BYTES`."""
+    complete: bool = True
+    """Whether the whole answer arrived."""
+    body_started: bool = True
+    """Whether a byte of our request's body may have left: False is proof that nothing was bought."""
+    error: str | None = None
+    """The kind of failure, when there was one; never a URL, never a header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """An open result file: its status, its announced length, and its bytes."""
+
+    status: int | None
+    length: int | None
+    content_type: str
+    chunks: AsyncIterator[bytes]
+    error: str | None = None
+
+
+class DownloadBroken(Exception):
+    """The stream of a result file ended before its end."""
+
+
+class Provider(Protocol):
+    """A paid, asynchronous video API."""
+
+    @property
+    def endpoint(self) -> str:
+        """Whose tasks these are: the API's host name, or `emulator`."""
+
+    def prepare(self, request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str) -> bytes:
+        """The exact body of the submission."""
+
+    async def submit(self, body: bytes) -> Exchange:
+        """Send once, on a fresh connection, following and repeating nothing."""
+
+    async def poll(self, task_id: str) -> Exchange: ...
+
+    async def upload(self, image: bytes, *, name: str, mime: str) -> Exchange: ...
+
+    async def balance(self) -> Exchange: ...
+
+    def download(self, url: str) -> AbstractAsyncContextManager[Download]:
+        """A result file; the key is not sent along. `chunks` raises `DownloadBroken`."""

@@ -1,0 +1,76 @@
+"""Limits and times: every default is a named constant with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+API_BASE_URL = "https://toapis.com"
+
+MAX_IN_FLIGHT = 10
+SUBMIT_SLOTS = 4
+"""So that one crash leaves at most four submissions unanswered (reliability notes, finding 5)."""
+DOWNLOADS = 4
+UPLOADS = 2
+POLL_FLOOR = 5.0
+"""Seconds; ToAPIs asks for a first look after 5 s and none more often (API facts §1)."""
+
+SUBMIT_DEADLINE = 180.0
+"""Seconds for one whole submission; a live ToAPIs client waits as long (API facts §6): a slow answer is cheaper than none."""
+SUBMIT_GRACE = 30.0
+"""Seconds that requests under way get to be answered and recorded after the first Ctrl-C."""
+CALL_TIMEOUT = 30.0
+"""Seconds without a byte before a poll, an upload or a balance call is given up and tried again."""
+UNREACHABLE_AFTER = 600.0
+"""Seconds without any answer from the provider before a run ends and says so."""
+MISSING_GRACE = 120.0
+"""Seconds after acceptance in which a 404 means nothing: the relay may store its row late (reliability notes §1.3)."""
+MISSING_TIMES = 5
+MISSING_FOR = 1800.0
+"""A task is given up as vanished after five 404s spread over half an hour (same place)."""
+ASSET_LIFETIME = 20 * 3600.0
+"""Seconds that an uploaded frame's URL is trusted; its lifetime is undocumented, results live 24 h (API facts §2)."""
+MAX_CLIP_BYTES = 1 << 30
+MAX_ANSWER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A token bucket: `per_second` on average, `burst` at once."""
+
+    per_second: float
+    burst: int
+
+    def scaled(self, speed: float) -> Rate:
+        """The same bucket where `speed` seconds pass in one."""
+        return replace(self, per_second=self.per_second * speed)
+
+
+GROUPS = {
+    "default": (Rate(per_second=5.0, burst=50), Rate(per_second=50.0, burst=500)),
+    "vip": (Rate(per_second=1000 / 60, burst=167), Rate(per_second=10_000 / 60, burst=1_667)),
+    "svip": (Rate(per_second=2000 / 60, burst=334), Rate(per_second=30_000 / 60, burst=5_000)),
+}
+"""Submissions and queries by account group (API facts §3, per user, all keys together)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may have going at once and how fast it may ask."""
+
+    max_in_flight: int = MAX_IN_FLIGHT
+    submit_slots: int = SUBMIT_SLOTS
+    submit: Rate = GROUPS["default"][0]
+    query: Rate = GROUPS["default"][1]
+    poll_floor: float = POLL_FLOOR
+    """Seconds between two questions about one task, at least."""
+    downloads: int = DOWNLOADS
+    uploads: int = UPLOADS
+
+    def scaled(self, speed: float) -> Limits:
+        """The same limits against a provider whose clock runs `speed` times faster, as the emulator's does."""
+        return replace(
+            self,
+            submit=self.submit.scaled(speed),
+            query=self.query.scaled(speed),
+            poll_floor=max(self.poll_floor / speed, 0.02),
+        )

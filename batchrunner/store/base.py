@@ -1,0 +1,152 @@
+"""The store's port: verbs of the domain, each one legal move of `states.TRANSITIONS` or one question.
+
+Every verb is synchronous and either happens wholly or not at all; `Writer` gives the runner a durable, awaitable form of
+them. A transition says whether it applied: `False` means that the row was not in the state it must leave, and nothing
+changed. Times are aware UTC datetimes, `now` is always an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Money, WantedJob
+from batchrunner.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob:
+    """As much of a job as planning needs."""
+
+    id: int
+    key: str
+    fingerprint: str
+    state: JobState
+    attempts: int
+    output: str
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a plan does to the stored jobs of a batch."""
+
+    added: tuple[WantedJob, ...] = ()
+    replaced: tuple[tuple[int, WantedJob], ...] = ()
+    """Jobs never sent, by id: they take the manifest's new request, key, output and position."""
+    kept: tuple[tuple[int, WantedJob], ...] = ()
+    """Jobs sent already, by id: they keep their request and take the manifest's key and position."""
+    orphaned: tuple[int, ...] = ()
+    """Jobs that the manifest no longer has; those in flight are still collected."""
+
+
+class Store(Protocol):
+    """Jobs, their purchases and their history."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside is durable together when the block ends, or undone when it raises."""
+
+    def close(self) -> None: ...
+
+    # batches and runs
+
+    def open_batch(self, name: str, *, endpoint: str, currency: str | None, now: datetime) -> Batch:
+        """The batch of that name, made if it is new. A batch without any attempt takes the given endpoint."""
+
+    def batch(self, name: str) -> Batch | None: ...
+
+    def batches(self) -> list[Batch]:
+        """All of them, the one last worked on first."""
+
+    def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int: ...
+
+    def finish_run(self, run_id: int, *, exit_code: int, now: datetime) -> None: ...
+
+    def pause(self, batch_id: int, reason: str, message: str, *, now: datetime) -> None: ...
+
+    def unpause(self, batch_id: int, *, now: datetime) -> None: ...
+
+    # the plan
+
+    def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]: ...
+
+    def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None: ...
+
+    # questions
+
+    def job(self, job_id: int) -> Job: ...
+
+    def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
+        """In manifest order; all states when none is named."""
+
+    def counts(self, batch_id: int, *, only: str | None = None) -> dict[JobState, int]:
+        """Wanted jobs by state, of those whose key matches the glob `only`; states without jobs are left out."""
+
+    def in_flight(self, batch_id: int) -> int:
+        """How many jobs are submitting, in doubt or running, wanted or not."""
+
+    def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
+        """Wanted pending jobs whose `not_before` has passed, in manifest order."""
+
+    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
+        """When the first waiting pending job may be sent; None when no wanted pending job waits for a time."""
+
+    def money(self, batch_id: int) -> Money: ...
+
+    # transitions
+
+    def recover(self, batch_id: int, *, now: datetime) -> int:
+        """Start-up: every `submitting` becomes `in_doubt(crash)`, never `pending`. How many."""
+
+    def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
+        """pending -> submitting, with a new attempt, whose id is returned.
+
+        None when the job is no longer pending or when spent + committed + this price would pass `cap` (micro-units).
+        """
+
+    def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
+        """submitting -> running. Also False when another job owns the task id."""
+
+    def record_returned(
+        self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
+    ) -> bool:
+        """submitting -> pending: certainly not bought; the purchase id is kept for the next try."""
+
+    def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
+        """submitting -> failed: refused for good, nothing was bought."""
+
+    def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
+        """submitting -> in_doubt."""
+
+    def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        """pending -> failed: it cannot be sent as it is (a frame was refused)."""
+
+    def record_progress(self, job_id: int, *, status: str, progress: int | None, now: datetime) -> bool:
+        """Still running; False (and nothing written) when that is not news."""
+
+    def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
+        """running -> fetching."""
+
+    def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        """running -> failed: the provider says so, and gives the money back."""
+
+    def record_vanished(self, job_id: int, *, message: str, now: datetime) -> bool:
+        """running -> failed: the provider no longer knows the task; the money counts as spent."""
+
+    def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
+        """fetching -> done."""
+
+    def record_expired(self, job_id: int, *, message: str, now: datetime) -> bool:
+        """fetching -> failed."""
+
+    def record_bad_file(self, job_id: int, *, message: str, now: datetime) -> bool:
+        """fetching -> failed: the provider's clip is not what was asked for; what it sent is kept aside."""
+
+    # frames
+
+    def asset(self, sha256: str, *, endpoint: str) -> Asset | None: ...
+
+    def record_asset(self, asset: Asset) -> None: ...
