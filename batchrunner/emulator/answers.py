@@ -1,0 +1,136 @@
+"""The JSON that ToAPIs answers with, in the documented shapes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from batchrunner.emulator import lifecycle
+from batchrunner.emulator.ledger import Entry
+from batchrunner.emulator.lifecycle import Status
+from batchrunner.emulator.prices import CREDITS_PER_USD
+from batchrunner.emulator.relay import Relay
+from batchrunner.emulator.validation import MODEL
+
+OBJECT = "generation.task"
+MODEL_SINCE = 1_767_225_600
+"""2026-01-01; any date would do."""
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    """A JSON answer, in ASCII: what a client sent comes back even where it is no valid Unicode."""
+    return Response(json.dumps(content), status_code=status, media_type="application/json")
+
+
+def error(status: int, message: str, kind: str, *, code: int | str | None = None) -> Response:
+    """The status page's shape, where `code` is the HTTP status; other pages have a word there (facts §3)."""
+    return answer({"error": {"code": status if code is None else code, "message": message, "type": kind}}, status)
+
+
+def unsuccessful(message: str, status: int) -> Response:
+    """The shape of uploads and balance (facts §2, §3)."""
+    return answer({"success": False, "message": message}, status)
+
+
+def submission(entry: Entry, now: float) -> dict[str, Any]:
+    """Of an accepted submission (API page; `progress`, `metadata` and the client's id by facts §0)."""
+    state = lifecycle.state_of(entry, now)
+    return _head(entry, state) | {"metadata": {}}
+
+
+def task(entry: Entry, now: float, result_url: str) -> dict[str, Any]:
+    """Of a poll (facts §1). `result_url` is said only when there is a result."""
+    state = lifecycle.state_of(entry, now)
+    body = _head(entry, state)
+    if state.status is Status.COMPLETED:
+        body |= {"completed_at": state.completed_at, "expires_at": state.expires_at}
+        body["result"] = {"type": "video", "data": [{"url": result_url, "format": "mp4"}]}
+    elif state.status is Status.FAILED:
+        body["error"] = {"code": "generation_failed", "message": entry.failure}
+    return body
+
+
+def _head(entry: Entry, state: lifecycle.TaskState) -> dict[str, Any]:
+    head: dict[str, Any] = {
+        "id": entry.id,
+        "object": OBJECT,
+        "model": entry.submission.model,
+        "status": state.status,
+        "progress": state.progress,
+        "created_at": int(entry.accepted_at),
+    }
+    if entry.submission.client_business_id is not None:
+        head["client_business_id"] = entry.submission.client_business_id
+    return head
+
+
+def upload(name: str, url: str, mime: str, size: int) -> dict[str, Any]:
+    """Of a stored image (facts §2)."""
+    data = {"id": f"file_{name[:24]}", "url": url, "mime_type": mime, "size": size}
+    return {"success": True, "message": "", "data": data}
+
+
+def balance(relay: Relay) -> dict[str, Any]:
+    """Of the key and of the account, which are one here (facts §3). -1 is what is left without a limit."""
+    used = relay.ledger.billed_credits
+    remaining = None if relay.credits is None else relay.credits - used
+    return {
+        "success": True,
+        "message": "",
+        "remain_balance": -1 if remaining is None else remaining / CREDITS_PER_USD,
+        "used_balance": used / CREDITS_PER_USD,
+        "remain_credits": -1 if remaining is None else remaining,
+        "used_credits": used,
+        "credits_per_usd": CREDITS_PER_USD,
+        "unlimited_quota": remaining is None,
+    }
+
+
+def models(kind: str) -> dict[str, Any]:
+    """Text models, of which there are none here, unless `type` asks for more (facts §3)."""
+    video = {
+        "id": MODEL,
+        "object": "model",
+        "created": MODEL_SINCE,
+        "owned_by": "kling",
+        "supported_endpoint_types": ["video"],
+    }
+    return {"success": True, "object": "list", "data": [video] if kind in ("video", "all") else []}
+
+
+def ledger(relay: Relay) -> dict[str, Any]:
+    """The emulator's own endpoint: what was accepted, whatever the client heard of it."""
+    now = relay.clock()
+    entries = relay.ledger.entries()
+    return {
+        "accepted": len(entries),
+        "in_flight": lifecycle.in_flight(entries, now),
+        "peak_in_flight": lifecycle.peak_in_flight(entries),
+        "charged_credits": relay.ledger.charged_credits,
+        "refunded_credits": relay.ledger.refunded_credits,
+        "submissions": [_record(entry, now) for entry in entries],
+    }
+
+
+def _record(entry: Entry, now: float) -> dict[str, Any]:
+    wanted = entry.submission
+    return {
+        "id": entry.id,
+        "client_business_id": wanted.client_business_id,
+        "accepted_at": entry.accepted_at,
+        "status": lifecycle.state_of(entry, now).status,
+        "model": wanted.model,
+        "prompt": wanted.prompt,
+        "mode": wanted.mode,
+        "duration": wanted.duration,
+        "aspect_ratio": wanted.aspect_ratio,
+        "audio": wanted.audio,
+        "images": wanted.images,
+        "negative_prompt": wanted.negative_prompt,
+        "watermark": wanted.watermark,
+        "price_credits": entry.price_credits,
+        "refunded": entry.failed_at is not None,
+        "body_sha256": entry.body_sha256,
+    }

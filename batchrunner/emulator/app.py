@@ -1,0 +1,180 @@
+"""The HTTP of ToAPIs, as an ASGI app over a `Relay`.
+
+Documented endpoints need a Bearer token, any will do; result files, uploaded images and `/__ledger` need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+
+from anyio import CapacityLimiter, to_thread
+from python_multipart.exceptions import FormParserError
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from batchrunner.emulator import answers, lifecycle
+from batchrunner.emulator.images import MAX_BYTES, MIME, sniff
+from batchrunner.emulator.lifecycle import Status
+from batchrunner.emulator.relay import OutOfCredits, Relay
+from batchrunner.emulator.validation import Refusal
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+DOWNLOAD_THREADS = 16
+"""Downloads that may wait for their clip at once, in threads of their own."""
+
+
+def create_app(relay: Relay, *, on_ready: Callable[[], None] = lambda: None) -> Starlette:
+    """The app; it closes the relay when its server shuts it down, and says when it has started."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        on_ready()
+        yield
+        relay.close()
+
+    tasks = "/v1/videos/generations"
+    routes = [
+        Route(tasks, _with_key(_submit), methods=["POST"]),
+        Route(f"{tasks}/{{task_id}}", _with_key(_task), methods=["GET"]),
+        Route("/v1/uploads/images", _with_key(_upload), methods=["POST"]),
+        *(Route(f"{prefix}/balance", _with_key(_balance)) for prefix in ("/v1", "", "/v1/user", "/user")),
+        Route("/v1/models", _with_key(_models)),
+        Route("/files/{task_id}.mp4", _result),
+        Route("/uploads/{name}", _uploaded),
+        Route("/__ledger", _ledger),
+    ]
+    handlers = {404: _invalid_url, 405: _invalid_url, ClientDisconnect: _gone}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    app.state.relay = relay
+    app.state.downloads = CapacityLimiter(DOWNLOAD_THREADS)
+    return app
+
+
+def _relay(request: Request) -> Relay:
+    relay: Relay = request.app.state.relay
+    return relay
+
+
+def _with_key(endpoint: Endpoint) -> Endpoint:
+    @wraps(endpoint)
+    async def checked(request: Request) -> Response:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return answers.error(401, "Invalid or missing API key", "authentication_error")
+        return await endpoint(request)
+
+    return checked
+
+
+async def _invalid_url(request: Request, _error: Exception) -> Response:
+    """The relay's answer for a route that it does not have, which is not the one for a task that it does not have."""
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    return answers.error(404, message, "invalid_request_error", code="")
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """For a client that died in the middle of its request; nobody reads it."""
+    return Response(status_code=499)
+
+
+async def _submit(request: Request) -> Response:
+    relay = _relay(request)
+    body = await request.body()
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return _bad_request("Content-Type must be application/json")
+    try:
+        entry = relay.submit(body)
+    except Refusal as refusal:
+        return _bad_request(str(refusal))
+    except OutOfCredits:
+        return answers.error(402, "Insufficient credits", "payment_required")
+    except OSError as error:  # no room for the record: nothing was accepted
+        return answers.error(500, f"The task could not be stored: {error.strerror or error}", "internal_error")
+    return answers.answer(answers.submission(entry, relay.clock()))
+
+
+def _bad_request(message: str) -> Response:
+    return answers.error(400, message, "invalid_request_error", code="invalid_request")
+
+
+async def _task(request: Request) -> Response:
+    relay = _relay(request)
+    entry = relay.ledger.find(request.path_params["task_id"])
+    if entry is None:
+        return answers.error(404, "Task not found", "not_found_error")
+    now = relay.clock()
+    expires_at = lifecycle.state_of(entry, now).expires_at or 0
+    url = _absolute(request, relay.links.result_path(entry.id, expires_at))
+    return answers.answer(answers.task(entry, now, url))
+
+
+def _absolute(request: Request, path: str) -> str:
+    """On the host that the client has used: an embedded emulator's port changes with each run."""
+    return str(request.base_url).rstrip("/") + path
+
+
+async def _upload(request: Request) -> Response:
+    try:
+        async with request.form(max_files=4, max_fields=16) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                return answers.unsuccessful("No file uploaded: the multipart field 'file' is required", 400)
+            content = await file.read(MAX_BYTES + 1)
+    except (HTTPException, FormParserError):
+        return answers.unsuccessful("The body is not valid multipart/form-data", 400)
+    if len(content) > MAX_BYTES:
+        return answers.unsuccessful("Image too large. Maximum size is 10MB", 400)
+    mime = sniff(content)
+    if mime is None:
+        return answers.unsuccessful("Unsupported image type. Allowed: JPEG, PNG, WebP, GIF", 400)
+    try:
+        name = await to_thread.run_sync(_relay(request).images.add, content, mime)
+    except OSError as error:
+        return answers.unsuccessful(f"The image could not be stored: {error.strerror or error}", 500)
+    return answers.answer(answers.upload(name, _absolute(request, f"/uploads/{name}"), mime, len(content)))
+
+
+async def _uploaded(request: Request) -> Response:
+    path = _relay(request).images.path(request.path_params["name"])
+    if path is None:
+        return await _invalid_url(request, HTTPException(404))
+    return FileResponse(path, media_type=MIME[path.suffix[1:]], stat_result=path.stat())
+
+
+async def _balance(request: Request) -> Response:
+    return answers.answer(answers.balance(_relay(request)))
+
+
+async def _models(request: Request) -> Response:
+    return answers.answer(answers.models(request.query_params.get("type", "")))
+
+
+async def _result(request: Request) -> Response:
+    relay, query = _relay(request), request.query_params
+    task_id = request.path_params["task_id"]
+    now = relay.clock()
+    if not relay.links.is_good(task_id, query.get("expires", ""), query.get("signature", ""), now=now):
+        return answers.error(403, "The link is invalid or has expired", "forbidden")
+    entry = relay.ledger.find(task_id)
+    if entry is None or lifecycle.state_of(entry, now).status is not Status.COMPLETED:
+        return answers.error(404, "File not found", "not_found_error")
+    limiter: CapacityLimiter = request.app.state.downloads
+    try:
+        path = await to_thread.run_sync(relay.workshop.clip, entry, limiter=limiter)
+    except OSError as error:
+        return answers.error(500, f"The clip could not be rendered: {error.strerror or error}", "internal_error")
+    # The name is a content key, so it serves as ETag over restarts, where a file's time would not.
+    headers = {"etag": f'"{path.stem}"'}
+    return FileResponse(path, media_type="video/mp4", headers=headers, stat_result=path.stat())
+
+
+async def _ledger(request: Request) -> Response:
+    return answers.answer(answers.ledger(_relay(request)))

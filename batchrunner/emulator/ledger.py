@@ -1,0 +1,163 @@
+"""The record of every accepted submission: the truth that clients are measured against.
+
+One JSON line per fact, appended in one write before the answer leaves, so that it survives SIGKILL of the process that it
+lives in (it is not fsynced: a power cut may take the last lines). A fact is never changed, only added to: a task's images
+are found, or the task has failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from batchrunner.emulator.validation import Submission
+from batchrunner.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One accepted submission and what is known of its task."""
+
+    sequence: int
+    """Its place in the order of acceptance, from 0."""
+    id: str
+    accepted_at: float
+    """Unix seconds, as every time here."""
+    service: float
+    """Seconds from acceptance to completion, the emulator's speed already applied."""
+    price_credits: int
+    body_sha256: str
+    submission: Submission
+    inputs: tuple[str, ...] | None
+    """The stored images it is rendered from; None while they are being fetched."""
+    failed_at: float | None = None
+    failure: str | None = None
+
+
+class Ledger:
+    """All entries, in order of acceptance, found by task id or by the client's own id. Safe to use from threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._by_client_id: dict[str, str] = {}
+        self._charged = self._refunded = 0
+        self._lock = threading.Lock()
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._load(path)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    @property
+    def charged_credits(self) -> int:
+        """Of all accepted submissions: a task is charged on acceptance (facts §4)."""
+        return self._charged
+
+    @property
+    def refunded_credits(self) -> int:
+        """Of all failed tasks: each is refunded in full, once."""
+        return self._refunded
+
+    @property
+    def billed_credits(self) -> int:
+        """What was charged and not refunded."""
+        return self._charged - self._refunded
+
+    def entries(self) -> list[Entry]:
+        with self._lock:
+            return list(self._entries.values())
+
+    def find(self, any_id: str) -> Entry | None:
+        """By the task's id or by `client_business_id`: a poll may name either (facts §1)."""
+        with self._lock:
+            return self._entries.get(self._by_client_id.get(any_id, any_id))
+
+    def find_client_id(self, client_id: str) -> Entry | None:
+        with self._lock:
+            task_id = self._by_client_id.get(client_id)
+            return None if task_id is None else self._entries[task_id]
+
+    def accept(self, make: Callable[[int], Entry]) -> Entry:
+        """Record the entry that `make` builds for the next sequence number. `OSError`: nothing was accepted."""
+        with self._lock:
+            entry = make(len(self._entries))
+            self._append({"kind": "accepted", **asdict(entry)})
+            self._add(entry)
+            return entry
+
+    def record_inputs(self, task_id: str, inputs: tuple[str, ...]) -> Entry:
+        """The task's images were found; the first outcome stands."""
+        return self._settle({"kind": "inputs", "id": task_id, "inputs": inputs})
+
+    def record_failure(self, task_id: str, *, at: float, message: str) -> Entry:
+        """The task fails at `at`, and is refunded; the first outcome stands."""
+        return self._settle({"kind": "failed", "id": task_id, "at": at, "message": message})
+
+    def _settle(self, fact: dict[str, Any]) -> Entry:
+        with self._lock:
+            entry = self._entries[fact["id"]]
+            if entry.inputs is None and entry.failed_at is None:
+                self._append(fact)
+                self._apply(fact)
+            return self._entries[entry.id]
+
+    def _add(self, entry: Entry) -> None:
+        self._entries[entry.id] = entry
+        self._charged += entry.price_credits
+        if (client_id := entry.submission.client_business_id) is not None:
+            self._by_client_id.setdefault(client_id, entry.id)
+
+    def _apply(self, fact: dict[str, Any]) -> None:
+        match fact:
+            case {"kind": "accepted"}:
+                self._add(_entry(fact))
+            case {"kind": "inputs", "id": task_id, "inputs": inputs}:
+                self._entries[task_id] = replace(self._entries[task_id], inputs=tuple(inputs))
+            case {"kind": "failed", "id": task_id, "at": at, "message": message}:
+                self._entries[task_id] = replace(self._entries[task_id], failed_at=at, failure=message)
+                self._refunded += self._entries[task_id].price_credits
+            case _:
+                raise ValueError(f"unknown kind of line: {fact.get('kind')}")
+
+    def _append(self, fact: dict[str, Any]) -> None:
+        if self._file is None:
+            raise OSError("the ledger is closed")
+        line = json.dumps(fact, separators=(",", ":")).encode() + b"\n"
+        end = os.fstat(self._file).st_size
+        if os.write(self._file, line) != len(line):
+            os.ftruncate(self._file, end)  # a full disk wrote half a line: take it back, or the next one is spoilt too
+            raise OSError(f"no room for {len(line)} bytes in the ledger")
+
+    def _load(self, path: Path) -> None:
+        content = path.read_bytes()
+        whole, newline, torn = content.rpartition(b"\n")
+        if torn:  # its writer died in the middle, before anything was answered
+            os.truncate(path, len(whole) + len(newline))
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                self._apply(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                self.close()
+                raise StorageError(
+                    f"{path}:{number}: the emulator's ledger is damaged ({error})",
+                    fix=f"move {path.parent} away; the emulator then starts with an empty ledger",
+                ) from error
+
+
+def _entry(fact: dict[str, Any]) -> Entry:
+    fields = {name: value for name, value in fact.items() if name != "kind"}
+    submission = fields.pop("submission")
+    inputs = fields.pop("inputs")
+    return Entry(
+        submission=Submission(**{**submission, "images": tuple(submission["images"])}),
+        inputs=None if inputs is None else tuple(inputs),
+        **fields,
+    )

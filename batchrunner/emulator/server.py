@@ -1,0 +1,153 @@
+"""Serves the emulator on loopback: in a thread of this process, or as a command until it is told to stop.
+
+It is the emulator's composition root and the only place that knows the real clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+import uvicorn
+
+from batchrunner.emulator.app import create_app
+from batchrunner.emulator.relay import CREDITS, Clock, Relay
+from batchrunner.errors import StorageError, UsageError
+
+HOST = "127.0.0.1"
+"""Only ever loopback: the emulator takes any key and fetches any URL."""
+KEEP_ALIVE = 75
+"""Seconds, as nginx has it; uvicorn's 5 would close connections just as a client's pool uses them again."""
+STOP_TIMEOUT = 1
+"""Seconds that answers under way get when the emulator stops."""
+
+
+class Emulator:
+    """The emulator, running in a daemon thread with an event loop of its own. Use it as a context manager."""
+
+    def __init__(self, relay: Relay, listener: socket.socket) -> None:
+        self.base_url = f"http://{HOST}:{listener.getsockname()[1]}"
+        self._listener = listener
+        self._ready = threading.Event()
+        config = uvicorn.Config(
+            create_app(relay, on_ready=self._ready.set),
+            lifespan="on",
+            log_config=None,  # logging is the host program's
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=STOP_TIMEOUT,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="emulator-server", daemon=True)
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        state_dir: Path | None = None,
+        speed: float = 1.0,
+        port: int = 0,
+        seed: int = 0,
+        credits: int | None = CREDITS,
+    ) -> Self:
+        """Start it; when this returns it takes connections. Port 0 is any free one."""
+        listener = _listen(port)
+        try:
+            relay = Relay(clock=_steady_clock(), state_dir=state_dir, speed=speed, seed=seed, credits=credits)
+        except OSError as error:
+            listener.close()
+            raise StorageError(f"the emulator cannot keep its state in {state_dir}: {error}") from error
+        except BaseException:
+            listener.close()
+            raise
+        emulator = cls(relay, listener)
+        emulator._thread.start()
+        emulator._ready.wait()  # the socket listens already, so a connection made from now on is answered
+        return emulator
+
+    def stop(self) -> None:
+        """Stop taking connections, let answers under way finish, and keep the state."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._listener])  # off the main thread uvicorn leaves signals alone
+        finally:
+            self._ready.set()  # if it could not start, nobody shall wait for it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+def serve(
+    *,
+    port: int = 0,
+    speed: float = 1.0,
+    state_dir: Path | None = None,
+    seed: int = 0,
+    on_ready: Callable[[str], None] = lambda base_url: None,
+) -> int:
+    """Run the emulator until SIGINT or SIGTERM, and return which. `on_ready` is told the base URL. Main thread only."""
+    with _stop_signal() as stopped, Emulator.start(state_dir=state_dir, speed=speed, port=port, seed=seed) as emulator:
+        on_ready(emulator.base_url)
+        return stopped()
+
+
+@contextmanager
+def _stop_signal() -> Iterator[Callable[[], int]]:
+    """A function that waits for the signal to stop, which cannot be missed between start and wait."""
+    received: list[int] = []
+    event = threading.Event()
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        event.set()
+
+    def wait() -> int:
+        while not event.wait(0.5):  # Windows delivers signals only between two waits
+            pass
+        return received[0]
+
+    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wait
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _listen(port: int) -> socket.socket:
+    # The protocol is named because asyncio turns Nagle's delay of 40 ms off only for sockets that do so.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # on Windows it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(512)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UsageError(
+            f"port {port} on {HOST} cannot be used: {error}",
+            fix="choose another --port, or 0 for any free one",
+        ) from error
+    return listener
+
+
+def _steady_clock() -> Clock:
+    """Unix time that never steps back while the process lives: tasks must not become younger."""
+    start = time.time() - time.monotonic()
+    return lambda: start + time.monotonic()

@@ -1,0 +1,140 @@
+"""The emulator's work in the background: fetching the images of accepted tasks and rendering clips into a cache on disk.
+
+Nothing waits for it but a download: tasks that need images stay in progress until these are there, and a clip is rendered
+when it is downloaded, if the background has not come to it. One clip is rendered at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from batchrunner.emulator.clips import ClipSpec, open_image, render, variant_of
+from batchrunner.emulator.images import ImageStore, ImageUnavailable
+from batchrunner.emulator.ledger import Entry, Ledger
+from batchrunner.emulator.lifecycle import earliest_failure
+
+FETCHERS = 4
+"""Threads that fetch images, so that one slow host does not hold up every task."""
+STOP_TIMEOUT = 1.0
+"""Seconds that the threads get to finish; one that hangs in a download is left to die with the process."""
+
+logger = logging.getLogger(__name__)
+
+
+class Crew:
+    """Daemon threads that work on entries in the order of arrival; they start with the first one."""
+
+    def __init__(self, name: str, size: int, work: Callable[[Entry], None]) -> None:
+        self._name, self._size, self._work = name, size, work
+        self._entries: queue.Queue[Entry | None] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def take(self, entry: Entry) -> None:
+        if self._closed:
+            return
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._run, name=f"emulator-{self._name}-{number}", daemon=True)
+                for number in range(self._size)
+            ]
+            for thread in self._threads:
+                thread.start()
+        self._entries.put(entry)
+
+    def wait(self) -> None:
+        """Return when everything taken so far is done."""
+        self._entries.join()
+
+    def close(self) -> None:
+        """Let the threads finish what they have begun and leave the rest."""
+        self._closed = True
+        for _ in self._threads:
+            self._entries.put(None)
+
+    def join(self, deadline: float) -> None:
+        """Wait for the threads until `deadline`, on the monotonic clock."""
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+
+    def _run(self) -> None:
+        while (entry := self._entries.get()) is not None:
+            try:
+                if not self._closed:
+                    self._work(entry)
+            except Exception:  # the thread's boundary: the next entry may fare better, and a download shows the trouble
+                logger.exception("emulator: background work failed", extra={"task_id": entry.id})
+            finally:
+                self._entries.task_done()
+        self._entries.task_done()
+
+
+class Workshop:
+    """Fetches and renders for a ledger's entries."""
+
+    def __init__(self, *, ledger: Ledger, images: ImageStore, clips: Path, clock: Callable[[], float]) -> None:
+        self._ledger, self._images, self._clips, self._clock = ledger, images, clips, clock
+        clips.mkdir(parents=True, exist_ok=True)
+        self._render_lock = threading.Lock()
+        self._fetchers = Crew("fetch", FETCHERS, self._fetch)
+        self._renderer = Crew("render", 1, self._prepare)
+
+    def take(self, entry: Entry) -> None:
+        """Get an accepted task's images, and its clip ready for the download."""
+        (self._fetchers if entry.inputs is None else self._renderer).take(entry)
+
+    def wait(self) -> None:
+        """Return when everything taken so far is done."""
+        self._fetchers.wait()  # what it finishes is taken on by the renderer
+        self._renderer.wait()
+
+    def close(self) -> None:
+        """Stop within seconds; what was not begun is taken up after the next start."""
+        crews = (self._fetchers, self._renderer)
+        for crew in crews:
+            crew.close()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for crew in crews:
+            crew.join(deadline)
+
+    def clip(self, entry: Entry) -> Path:
+        """The file of a task whose images are known, rendered now unless it is in the cache."""
+        spec = _spec(entry)
+        path = self._clips / f"{spec.key}.mp4"
+        if path.exists():
+            return path
+        with self._render_lock:
+            if not path.exists():
+                part = self._clips / f".{spec.key}.part"
+                render(spec, [open_image(self._images.folder / name) for name in spec.images], part)
+                part.replace(path)
+        return path
+
+    def _fetch(self, entry: Entry) -> None:
+        try:
+            inputs = tuple(self._images.resolve(url) for url in entry.submission.images)
+        except ImageUnavailable as error:
+            at = max(self._clock(), earliest_failure(entry))
+            self._ledger.record_failure(entry.id, at=at, message=str(error))
+        else:
+            self._renderer.take(self._ledger.record_inputs(entry.id, inputs))
+
+    def _prepare(self, entry: Entry) -> None:
+        self.clip(entry)
+
+
+def _spec(entry: Entry) -> ClipSpec:
+    submission = entry.submission
+    return ClipSpec(
+        mode=submission.mode,
+        duration=submission.duration,
+        aspect_ratio=submission.aspect_ratio,
+        audio=submission.audio,
+        variant=0 if entry.inputs else variant_of(submission.prompt),
+        images=entry.inputs or (),
+    )
