@@ -1,0 +1,209 @@
+"""What the answers to the free requests mean: polls, uploads, balance, result files.
+
+They can be asked again at no cost, so nothing here is ever in doubt, and no answer of theirs can undo an acceptance
+(reliability notes §1.2 to §1.4).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from batchrunner.classify import CAPACITY, CONTENT, QUOTA
+from batchrunner.envelope import error_of, parse, retry_after, shown
+from batchrunner.model import Balance
+from batchrunner.providers.base import Exchange
+
+COMPLETED = frozenset({"completed", "succeeded", "succeed", "success"})
+FAILED = frozenset({"failed", "failure"})
+"""The documented words and the relay's own for the same (API facts §1, §4); every other word means "still running"."""
+_BAD_IMAGE = re.compile(r"image|picture|图片|frame", re.IGNORECASE)
+_MISSING_CODE = re.compile(r"task_not_exist|task_not_found|not_found_error", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Not final; `status` is the provider's own word."""
+
+    status: str
+    progress: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The clip can be downloaded; the URL may hold a signature and is never stored."""
+
+    url: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """The provider gave up the task."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The provider does not know the task, or not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nothing was learned: ask again."""
+
+    reason: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStop:
+    """Refused for a reason that every job shares."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The image is at the provider."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRefused:
+    """The provider will not take this image."""
+
+    message: str
+
+
+PollOutcome = Working | Finished | TaskFailed | Missing | Later | AccountStop
+
+_ACCOUNT_STOPS = {401: "key", 402: "quota", 403: "forbidden"}
+
+
+def poll(
+    exchange: Exchange, *, task_id: str, purchase_id: str | None, others: Container[str], now: datetime
+) -> PollOutcome:
+    """What an answer about one task says. `others` holds the task ids of our other jobs.
+
+    The id from the submission stays the one that is kept: an answer may name the task differently, but an answer about
+    another of our purchases is no answer.
+    """
+    if (refusal := _refusal(exchange, now)) is not None:
+        return refusal
+    value = parse(exchange.body)
+    if not isinstance(value, dict):
+        return Later("answer_unreadable")
+    inner = value.get("data")
+    task: dict[str, Any] = inner if "status" not in value and isinstance(inner, dict) else value
+    status = task.get("status")
+    if not isinstance(status, str):
+        return Later("answer_unreadable")
+    echoed = task.get("client_business_id")
+    if purchase_id and isinstance(echoed, str) and echoed and echoed != purchase_id:
+        return Later("answer_of_another_task")
+    answered = task.get("id")
+    if answered != task_id and isinstance(answered, str) and answered in others:
+        return Later("answer_of_another_task")
+    return _task(task, status.strip().lower())
+
+
+def _task(task: dict[str, Any], status: str) -> Working | Finished | TaskFailed | Later:
+    if status in COMPLETED:
+        url = _result_url(task)
+        if url is None:
+            return Later("result_missing")
+        return Finished(url, _time(task.get("expires_at")))
+    if status in FAILED:
+        error = error_of(task) or error_of({"error": task.get("fail_reason")})
+        words = f"{error.code} {error.message}" if error else ""
+        reason = "task_failed"
+        for pattern, name in ((CAPACITY, "capacity"), (CONTENT, "content_policy"), (_BAD_IMAGE, "bad_image")):
+            if pattern.search(words):
+                reason = name
+                break
+        message = (error.message or error.code) if error else ""
+        return TaskFailed(reason, message or "the provider gave no reason")
+    return Working(shown(status)[:40] or "unknown", _progress(task.get("progress")))
+
+
+def _result_url(task: dict[str, Any]) -> str | None:
+    result = task.get("result")
+    data = result.get("data") if isinstance(result, dict) else None
+    first = data[0] if isinstance(data, list) and data else None
+    url = first.get("url") if isinstance(first, dict) else None
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
+
+
+def _time(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _progress(value: object) -> int | None:
+    if isinstance(value, str) and value.rstrip("%").isdecimal():
+        value = int(value.rstrip("%")[:4])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(min(max(value, 0), 100))
+
+
+def upload(exchange: Exchange, *, now: datetime) -> Uploaded | UploadRefused | Later | AccountStop:
+    """What became of an uploaded frame."""
+    value = parse(exchange.body)
+    error = error_of(value)
+    if exchange.status in (400, 413, 415, 422) or (exchange.status == 200 and error is not None):
+        return UploadRefused(error.message or error.code if error else f"HTTP {exchange.status}")
+    refusal = _refusal(exchange, now)
+    if isinstance(refusal, Missing):
+        return AccountStop("config", "the provider has no upload at this address (404)")
+    if refusal is not None:
+        return refusal
+    data = value.get("data") if isinstance(value, dict) else None
+    url = data.get("url") if isinstance(data, dict) else None
+    if isinstance(url, str) and url.startswith(("https://", "http://")):
+        return Uploaded(url)
+    return Later("answer_unreadable")
+
+
+def balance(exchange: Exchange, *, now: datetime) -> Balance | Later | AccountStop:
+    """What the account or the key has left."""
+    refusal = _refusal(exchange, now)
+    if isinstance(refusal, AccountStop | Later):
+        return refusal
+    value = parse(exchange.body)
+    if refusal is not None or not isinstance(value, dict) or error_of(value) is not None:
+        return Later("answer_unreadable")
+    remaining, used = value.get("remain_credits"), value.get("used_credits")
+    if isinstance(used, bool) or not isinstance(used, int | float):
+        return Later("answer_unreadable")
+    limited = not value.get("unlimited_quota") and isinstance(remaining, int | float)
+    return Balance(remaining=float(remaining) if limited and remaining is not None else None, used=float(used))
+
+
+def _refusal(exchange: Exchange, now: datetime) -> Missing | Later | AccountStop | None:
+    """What every free request may be told instead of an answer; None when it is a whole 200."""
+    if exchange.status is None:
+        return Later(exchange.error or "unreachable")
+    error = error_of(parse(exchange.body))
+    if exchange.status in _ACCOUNT_STOPS:
+        words = f"{error.code} {error.message}" if error else ""
+        reason = "quota" if QUOTA.search(words) else _ACCOUNT_STOPS[exchange.status]
+        return AccountStop(reason, (error.message if error else "") or f"HTTP {exchange.status}")
+    if exchange.status == 404 or (error is not None and exchange.status == 400 and _MISSING_CODE.search(error.code)):
+        return Missing()
+    if exchange.status != 200 or not exchange.complete:
+        return Later(f"http_{exchange.status}", retry_after(exchange.headers, now))
+    return None

@@ -1,0 +1,87 @@
+"""What a provider's answer says: JSON of any shape, error bodies in every documented dress, texts fit to be shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+SHOWN = 300
+"""Characters of a provider's message that are kept."""
+_QUERY = re.compile(r"""(https?://[^\s?"'<>]+)\?[^\s"'<>]+""")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An error as the provider put it; both parts may be empty."""
+
+    code: str
+    message: str
+
+
+def parse(body: bytes) -> Any:
+    """The body's JSON value; None where it is not JSON, or is nested too deep to be an answer."""
+    try:
+        return json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def shown(text: object) -> str:
+    """A provider's text as it may be stored and printed: one line, bounded, no control characters, no URL queries."""
+    line = _CONTROL.sub(" ", str(text)).strip()
+    line = _QUERY.sub(r"\1?…", line)
+    line = line.encode("utf-8", "replace").decode("utf-8")
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def error_of(value: Any) -> Envelope | None:
+    """The error in an answer, in any of the shapes of API facts §3; None when it holds none."""
+    if not isinstance(value, dict):
+        return None
+    error = value.get("error")
+    if isinstance(error, dict) and isinstance(error.get("error"), dict):
+        error = error["error"]
+    if isinstance(error, dict):
+        code = error.get("code") or error.get("type") or ""
+        return Envelope(shown(code), shown(error.get("message") or ""))
+    if isinstance(error, str) and error:
+        return Envelope("", shown(error))
+    if value.get("success") is False:
+        return Envelope(shown(value.get("code") or ""), shown(value.get("message") or ""))
+    if "detail" in value:
+        return Envelope("", shown(value["detail"]))
+    code = value.get("code")
+    if isinstance(code, str | int) and code not in ("success", 0, 200) and "message" in value:
+        return Envelope(shown(code), shown(value["message"] or ""))
+    return None
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """`Retry-After` in seconds, from seconds or an HTTP date, within 1 s and 1 h; None when absent or absurd."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - now).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    if not -1e12 < seconds < 1e12:
+        return None
+    return min(max(seconds, 1.0), 3600.0)
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of this request, which support asks for (API facts §3)."""
+    for name in ("x-request-id", "x-oneapi-request-id", "cf-ray"):
+        if value := headers.get(name):
+            return shown(value)[:128]
+    return None

@@ -1,0 +1,68 @@
+"""How fast a lane may ask: a token bucket that slows down when it is told to. Pure: `now` is an argument, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from batchrunner.settings import Rate
+
+SLOWEST = 1 / 64
+"""Of the configured rate."""
+RECOVERY = 60.0
+"""Seconds without a complaint until a halved rate is doubled again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The state of one lane."""
+
+    rate: Rate
+    tokens: float
+    at: float
+    factor: float = 1.0
+    """What complaints have left of the rate."""
+    held_until: float = 0.0
+    slowed_at: float = 0.0
+
+    @classmethod
+    def full(cls, rate: Rate, now: float) -> Pace:
+        """A lane with its whole burst at hand."""
+        return cls(rate=rate, tokens=float(rate.burst), at=now)
+
+    def at_time(self, now: float) -> Pace:
+        """The same lane with the tokens that came in until `now`, and with its rate recovered where it kept the peace."""
+        factor, slowed_at = self.factor, self.slowed_at
+        if factor < 1.0 and now - slowed_at >= RECOVERY:
+            factor, slowed_at = min(1.0, factor * 2), now
+        grown = self.tokens + max(now - self.at, 0.0) * self.rate.per_second * self.factor
+        return replace(
+            self, tokens=min(grown, float(self.rate.burst)), at=max(now, self.at), factor=factor, slowed_at=slowed_at
+        )
+
+    def available(self, now: float) -> int:
+        """How many requests may leave at once."""
+        return 0 if now < self.held_until else int(self.at_time(now).tokens + 1e-9)
+
+    def wait(self, now: float) -> float:
+        """Seconds until one request may leave; 0 when one may now."""
+        if now < self.held_until:
+            return self.held_until - now
+        lacking = 1.0 - self.at_time(now).tokens
+        return max(lacking, 0.0) / (self.rate.per_second * self.factor)
+
+    def took(self, now: float) -> Pace:
+        """After one request."""
+        current = self.at_time(now)
+        return replace(current, tokens=current.tokens - 1.0)
+
+    def held(self, until: float) -> Pace:
+        """Nothing leaves before `until`."""
+        return replace(self, held_until=max(self.held_until, until))
+
+    def slowed(self, now: float, until: float) -> Pace:
+        """After a 429: half the rate for the whole run, an empty bucket, and nothing before `until`.
+
+        Complaints about requests that left together count once.
+        """
+        factor = self.factor if now < self.held_until else max(self.factor / 2, SLOWEST)
+        return replace(self.at_time(now), tokens=0.0, factor=factor, slowed_at=now).held(until)

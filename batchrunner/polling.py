@@ -1,0 +1,38 @@
+"""When to ask about a task next, and how long to wait after trouble. Pure: age and chance are arguments.
+
+ToAPIs asks for a first look after 5 s and one every 10 s from then on, with jitter (API facts §1); `floor` is that 5 s,
+or what the user set instead. A relay refreshes its own state every 15 s or so, so an old task is asked less often.
+"""
+
+from __future__ import annotations
+
+from batchrunner.settings import MISSING_FOR, MISSING_GRACE, MISSING_TIMES
+
+SLOWEST = 12.0
+"""Floors between two questions about an old task, at most: a minute at the documented floor."""
+AGEING = 0.1
+"""A task is asked about again after at least a tenth of its age."""
+JITTER = 0.2
+BACKOFF_CAP = 60.0
+
+
+def next_look(age: float, *, floor: float, chance: float) -> float:
+    """Seconds until the next question about a task accepted `age` seconds ago; never less than `floor`.
+
+    `chance` is uniform in [0, 1): questions about tasks that were accepted together drift apart.
+    """
+    if age < floor / 2:
+        return floor * (1 + JITTER * chance)
+    pause = min(max(2 * floor, AGEING * age), SLOWEST * floor)
+    return max(floor, pause * (1 + JITTER * (chance - 0.5)))
+
+
+def backoff(failures: int, *, first: float = 1.0, cap: float = BACKOFF_CAP, chance: float) -> float:
+    """Seconds to wait after the n-th failure in a row: doubling up to `cap`, the upper half of it by chance."""
+    longest = min(first * 2.0 ** min(failures - 1, 30), cap)
+    return longest * (0.5 + 0.5 * chance)
+
+
+def has_vanished(*, age: float, misses: int, missing_for: float) -> bool:
+    """Whether a task that the provider does not find is to be given up (reliability notes §1.3)."""
+    return age > MISSING_GRACE and misses >= MISSING_TIMES and missing_for >= MISSING_FOR

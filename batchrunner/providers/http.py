@@ -1,0 +1,237 @@
+"""The only module that imports httpx: addresses and keys checked, answers bounded, failures turned into `Exchange`.
+
+Two lanes share the rules: submissions get a fresh connection each, so that a dropped idle connection can never be taken
+for a lost answer; everything else keeps connections alive. Neither follows redirects, repeats a request or leaks the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
+
+import anyio
+import httpx
+
+from batchrunner.errors import AccountError, UsageError
+from batchrunner.providers.base import Download, DownloadBroken, Exchange
+from batchrunner.settings import CALL_TIMEOUT, MAX_ANSWER_BYTES, SUBMIT_DEADLINE
+
+CONNECT_TIMEOUT = 15.0
+MAX_REDIRECTS = 3
+"""Of a result file; API calls follow none."""
+POOL = 16
+"""Connections of the second lane: httpx's cost grows with the size of its pool (performance notes §2)."""
+_KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
+_BODY_BEGUN = "send_request_body.started"
+_SURELY_UNSENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.ProxyError,
+    httpx.InvalidURL,
+    UnicodeError,
+)
+"""Failures that come before a body whatever the transport; all others need the trace to prove it."""
+
+
+def checked_key(text: str | None) -> str:
+    """The API key without white space around it; `AccountError` when it is missing or can never work."""
+    key = (text or "").strip()
+    if not key:
+        raise AccountError(
+            "TOAPIS_API_KEY is not set, so nothing was sent and nothing was paid",
+            fix="export TOAPIS_API_KEY=… and run the same command, or try it free of charge with --emulator",
+        )
+    if not _KEY.match(key):
+        raise AccountError(
+            "TOAPIS_API_KEY is not a key: it has white space or other characters inside, or is too short; nothing was sent",
+            fix="copy the key from the ToAPIs console again",
+        )
+    return key
+
+
+def checked_base_url(text: str) -> str:
+    """The API's address without a trailing slash or /v1: https, or http on this machine; else `UsageError`."""
+    try:
+        parts = urlsplit(text.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    fix = "write TOAPIS_BASE_URL=https://toapis.com, or leave it out"
+    if not host or parts.query or parts.fragment:
+        raise UsageError("TOAPIS_BASE_URL is not an address", fix=fix)
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("TOAPIS_BASE_URL may not hold a user or a password", fix=fix)
+    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
+        raise UsageError(
+            "TOAPIS_BASE_URL must be https, or http on this machine: the key would travel unprotected", fix=fix
+        )
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class HttpClient:
+    """Both lanes to one API. Use as an async context manager."""
+
+    def __init__(self, base_url: str, key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.host = urlsplit(base_url).hostname or ""
+        self._base_url = base_url
+        self._key = key
+        self._transport = transport
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        headers = {"Authorization": f"Bearer {self._key}", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        kept = httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL)
+        enter = self._stack.enter_async_context
+        self._careful = await enter(self._client(headers, fresh, SUBMIT_DEADLINE))
+        self._quick = await enter(self._client(headers, kept, CALL_TIMEOUT))
+        del headers["Authorization"]  # a result file is somebody else's address
+        self._open = await enter(self._client(headers, kept, CALL_TIMEOUT))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._stack.aclose()
+
+    def _client(self, headers: Mapping[str, str], limits: httpx.Limits, timeout: float) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            headers=headers,
+            limits=limits,
+            timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
+            follow_redirects=False,
+            transport=self._transport,
+        )
+
+    async def submit(self, path: str, body: bytes) -> Exchange:
+        """POST once on a fresh connection; `body_started` comes from the transport's own trace."""
+        return await self._exchange(
+            self._careful, "POST", path, content=body, headers={"Content-Type": "application/json"}
+        )
+
+    async def get(self, path: str) -> Exchange:
+        """GET an API answer."""
+        return await self._exchange(self._quick, "GET", path)
+
+    async def post_file(self, path: str, *, field: str, name: str, content: bytes, mime: str) -> Exchange:
+        """POST a multipart file."""
+        return await self._exchange(self._quick, "POST", path, files={field: (name, content, mime)})
+
+    async def _exchange(self, client: httpx.AsyncClient, method: str, path: str, **request: Any) -> Exchange:
+        seen: list[str] = []
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            seen.append(event)
+
+        status: int | None = None
+        headers: Mapping[str, str] = {}
+        body = bytearray()
+        error: str | None = None
+        complete = False
+        begun = True
+        try:
+            url = self._base_url + path
+            async with client.stream(method, url, extensions={"trace": trace}, **request) as response:
+                status, headers = response.status_code, response.headers
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        break
+                else:
+                    complete = True
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as failure:
+            error = _kind(failure)
+            begun = any(event.endswith(_BODY_BEGUN) for event in seen) or (
+                not seen and not isinstance(failure, _SURELY_UNSENT)
+            )
+        return Exchange(
+            status=status,
+            headers={name.lower(): self._scrubbed(value) for name, value in headers.items()},
+            body=bytes(body[:MAX_ANSWER_BYTES]).replace(self._key.encode(), b"***"),
+            complete=complete,
+            body_started=begun,
+            error=error,
+        )
+
+    def _scrubbed(self, text: str) -> str:
+        return text.replace(self._key, "***")
+
+    @asynccontextmanager
+    async def download(self, url: str) -> AsyncIterator[Download]:
+        """Open a result file, without the key, following at most three redirects that may be followed."""
+        async with AsyncExitStack() as stack:
+            response, error = await self._opened(stack, url)
+            if response is None:
+                yield Download(status=None, length=None, content_type="", chunks=_nothing(), error=error)
+                return
+            length = response.headers.get("content-length", "")
+            yield Download(
+                status=response.status_code,
+                length=int(length) if length.isascii() and length.isdecimal() else None,
+                content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
+                chunks=_chunks(response),
+            )
+
+    async def _opened(self, stack: AsyncExitStack, url: str) -> tuple[httpx.Response | None, str | None]:
+        for _ in range(MAX_REDIRECTS + 1):
+            if not self._may_read(url):
+                return None, "refused_url"
+            try:
+                response = await stack.enter_async_context(self._open.stream("GET", url))
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as failure:
+                return None, _kind(failure)
+            if response.status_code not in (301, 302, 303, 307, 308):
+                return response, None
+            url = urljoin(url, response.headers.get("location", ""))
+        return None, "too_many_redirects"
+
+    def _may_read(self, url: str) -> bool:
+        """Result files come over https; over http only from this machine, and only when the API is on it too."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        host = parts.hostname or ""
+        if is_loopback(host):
+            return is_loopback(self.host) and parts.scheme in ("http", "https")
+        return parts.scheme == "https" and bool(host)
+
+
+def _kind(failure: BaseException) -> str:
+    """The name of a failure; never its text, which may hold the URL or the key."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(failure):
+        return "certificate"
+    return type(failure).__name__
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except (httpx.HTTPError, httpx.StreamError, OSError) as failure:
+        raise DownloadBroken(_kind(failure)) from None
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

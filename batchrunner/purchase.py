@@ -1,0 +1,20 @@
+"""The purchase id: our own name for one thing bought, known to us before the provider hears of it.
+
+It is sent as `client_business_id` (API facts §1, §4), the same on every resend of one purchase, and new only when a new
+purchase is wanted. Letters, digits and underscore only, 29 characters; it must not look like a task id.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+PREFIX = "br_"
+RANDOM_BITS = 80
+
+
+def purchase_id(now: datetime, randomness: int) -> str:
+    """`br_` and a ULID: 48 bits of milliseconds, then 80 random bits, in Crockford's base 32."""
+    value = (int(now.timestamp() * 1000) & (1 << 48) - 1) << RANDOM_BITS | randomness & (1 << RANDOM_BITS) - 1
+    digits = [_CROCKFORD[value >> shift & 31] for shift in range(125, -5, -5)]
+    return PREFIX + "".join(digits)

@@ -1,0 +1,109 @@
+"""What to do next: a snapshot in, a decision out. No clock, no database, no network, no task is touched here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchrunner.settings import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Where a run stands at one moment."""
+
+    in_flight: int
+    """Rows that are submitting, in doubt or running."""
+    preparing: int = 0
+    """Submissions whose frames are being uploaded: no row says so yet."""
+    submits: int = 0
+    polls: int = 0
+    fetches: int = 0
+    """Workers that are busy with each."""
+    sendable: int = 0
+    """Pending jobs at hand whose time has come."""
+    waiting_until: float | None = None
+    """When the first pending job that waits may be sent."""
+    polls_due: int = 0
+    next_poll: float | None = None
+    """When the first question not yet due will be."""
+    fetches_due: int = 0
+    next_fetch: float | None = None
+    unfetched: int = 0
+    """Finished clips that no worker is busy with, due or waiting."""
+    submit_tokens: int = 0
+    submit_wait: float = 0.0
+    query_tokens: int = 0
+    query_wait: float = 0.0
+    allowance: int | None = None
+    """How many more purchases this run may make; None without `--limit`."""
+    paused: bool = False
+    """Nothing is bought; what was bought is collected."""
+    stopping: bool = False
+    """Nothing is begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How many of each to begin now, and when to look again."""
+
+    submit: int = 0
+    poll: int = 0
+    fetch: int = 0
+    wake_in: float | None = None
+    """Seconds; None when only an event can change anything."""
+    finished: bool = False
+
+
+POLL_WORKERS = 16
+"""Questions under way at once; the rate decides how many a second."""
+
+
+def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
+    """The next actions. Downloads outrank submissions: no more is bought than can be stored."""
+    if snapshot.stopping:
+        return Decision(finished=snapshot.submits <= snapshot.preparing)  # what has no intent yet may be cut off
+    fetch = min(snapshot.fetches_due, limits.downloads - snapshot.fetches)
+    poll = min(snapshot.polls_due, POLL_WORKERS - snapshot.polls, snapshot.query_tokens)
+    wants = _wanted_submissions(snapshot, limits)
+    submit = min(wants, snapshot.submit_tokens)
+    fetch, poll, submit = max(fetch, 0), max(poll, 0), max(submit, 0)
+    busy = snapshot.submits + snapshot.polls + snapshot.fetches + fetch + poll + submit
+    if busy == 0 and _nothing_left(snapshot, wants, limits):
+        return Decision(finished=True)
+    moments = [at - now for at in (snapshot.next_poll, snapshot.next_fetch) if at is not None]
+    if snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits):
+        moments.append(snapshot.waiting_until - now)
+    if wants > submit:
+        moments.append(snapshot.submit_wait)
+    if snapshot.polls_due > poll and snapshot.query_tokens <= poll:
+        moments.append(snapshot.query_wait)
+    wake = max(min(moments), 0.0) if moments else None
+    return Decision(submit=submit, poll=poll, fetch=fetch, wake_in=wake)
+
+
+def _has_room(snapshot: Snapshot, limits: Limits) -> bool:
+    flying = snapshot.in_flight + snapshot.preparing
+    return flying < limits.max_in_flight and (snapshot.allowance is None or snapshot.allowance > snapshot.preparing)
+
+
+def _wanted_submissions(snapshot: Snapshot, limits: Limits) -> int:
+    """How many submissions the limits would let begin if the rate allowed them."""
+    if snapshot.paused or snapshot.unfetched > limits.max_in_flight:
+        return 0
+    room = limits.max_in_flight - snapshot.in_flight - snapshot.preparing
+    free = limits.submit_slots - snapshot.submits
+    allowed = snapshot.sendable if snapshot.allowance is None else snapshot.allowance - snapshot.preparing
+    return max(min(room, free, snapshot.sendable, allowed), 0)
+
+
+def _nothing_left(snapshot: Snapshot, wants: int, limits: Limits) -> bool:
+    """Nothing is busy: is there anything to wait for?
+
+    Jobs in doubt keep their place in flight; when they fill it, nothing can be sent and the run has to say so.
+    """
+    collecting = snapshot.polls_due or snapshot.next_poll is not None
+    collecting = collecting or snapshot.fetches_due or snapshot.next_fetch is not None
+    if collecting or wants > 0:
+        return False
+    may_come = snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits)
+    return not may_come
