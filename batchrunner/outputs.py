@@ -1,0 +1,186 @@
+"""The only writer of clips: stream -> `.part` -> fsync -> verified -> final name -> fsync of the folder.
+
+Nothing half-written ever has a final name, and no file that is not ours is replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from batchrunner.errors import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+COLLECT_AGAIN = "run the same command again: what is finished at the provider is downloaded without paying again"
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """What an operating system's refusal means for the user."""
+    if error.errno in _FULL:
+        return StorageError(
+            f"the disk of {path} is full; no paid clip is lost", fix=f"free some space, then {COLLECT_AGAIN}"
+        )
+    if error.errno in _READ_ONLY:
+        return StorageError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0)})",
+            fix=f"make the folder writable or choose another with --out DIR, then {COLLECT_AGAIN}",
+        )
+    return StorageError(f"{path} cannot be written: {error.strerror or type(error).__name__}", fix=COLLECT_AGAIN)
+
+
+class OutputFolder:
+    """The folder that a batch's clips go to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check(self) -> None:
+        """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
+        probe = self.root / f".batchrunner-{os.getpid()}.probe"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with probe.open("wb") as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(error, self.root) from None
+        finally:
+            _remove(probe)
+
+    def part(self, output: str, *, owner: str) -> Part:
+        """A new, empty `.part` for the clip `output`; `owner` (a task id) keeps two databases apart."""
+        final = self.root.joinpath(*output.split("/"))
+        tag = hashlib.sha256(owner.encode()).hexdigest()[:8]
+        path = final.with_name(f"{final.name}.{tag}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+            file = os.fdopen(os.open(path, flags, 0o644), "wb")
+        except OSError as error:
+            raise storage_error(error, path.parent) from None
+        return Part(path=path, final=final, file=file)
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """A clip that is being written. As a context manager it leaves nothing behind unless it was published or set aside."""
+
+    path: Path
+    final: Path
+    file: IO[bytes]
+    size: int = 0
+    """Bytes written so far."""
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.file.close()
+        except OSError:  # what could not be flushed is thrown away with the rest
+            pass
+        finally:
+            _remove(self.path)
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far."""
+        return self._digest.hexdigest()
+
+    def write(self, chunk: bytes) -> None:
+        """Append; `StorageError` when the disk is full."""
+        try:
+            self.file.write(chunk)
+        except OSError as error:
+            raise storage_error(error, self.path.parent) from None
+        self._digest.update(chunk)
+        self.size += len(chunk)
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise storage_error(error, self.path.parent) from None
+
+    def publish(self) -> Path:
+        """Give the clip its final name, durably, and return it.
+
+        A file that has the name already is kept: if it is this very clip (the run died between rename and record) it is
+        the answer, otherwise the clip gets the next free number.
+        """
+        try:
+            for candidate in _names(self.final):
+                if _claim(self.path, candidate) or _sha256(candidate) == self.sha256:
+                    _sync_folder(candidate.parent)
+                    return candidate
+        except OSError as error:
+            raise storage_error(error, self.final) from None
+        raise AssertionError("there is always a next number")
+
+    def set_aside(self) -> Path:
+        """Keep what the provider sent, under a name that no one takes for a clip."""
+        bad = self.final.with_name(self.final.name + ".bad")
+        try:
+            self.path.replace(bad)
+        except OSError as error:
+            raise storage_error(error, bad) from None
+        return bad
+
+
+def _names(final: Path) -> Iterator[Path]:
+    yield final
+    number = 2
+    while True:
+        yield final.with_name(f"{final.stem} ({number}){final.suffix}")
+        number += 1
+
+
+def _claim(part: Path, final: Path) -> bool:
+    """Give the file its name unless the name is taken; a hard link is the atomic way to find out."""
+    try:
+        os.link(part, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if (
+            final.exists()
+        ):  # a file system without hard links: the names of one batch are unique, so this is close enough
+            return False
+        part.rename(final)
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
