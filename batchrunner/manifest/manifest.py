@@ -1,0 +1,198 @@
+"""A manifest that has been read: its settings as the rest of batchrunner uses them, and its entries for `expand`.
+
+Rules of the whole file are checked here; rules of a single clip in `expand`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from batchrunner.manifest import names, validate
+from batchrunner.manifest.reader import Document, Loc, read
+from batchrunner.manifest.schema import LimitsSection, ManifestFile, PriceTable
+from batchrunner.manifest.source import Source
+from batchrunner.model import FrameDialect
+from batchrunner.settings import GROUPS, Limits
+
+if TYPE_CHECKING:
+    from batchrunner.diagnostic import Diagnostic
+
+OUTPUT_DIR = "out/{name}"
+FILENAME = "{key}.mp4"
+CURRENCY = "USD"
+MICRO = 1_000_000
+DIR_PLACEHOLDERS = ("name",)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What clips cost, in micro-units of `currency`, by billing key (`720P`, `1080P+Sound`, …)."""
+
+    currency: str
+    amounts: Mapping[str, int]
+    per_second: bool
+    """Whether an amount is for one second of clip, or for a clip of any length."""
+
+    def of(self, billing_key: str, seconds: int) -> int | None:
+        """The price of one clip; None when its billing key has no price."""
+        amount = self.amounts.get(billing_key)
+        if amount is None:
+            return None
+        return amount * seconds if self.per_second else amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest's settings; its jobs are what `expand` makes of it."""
+
+    path: Path
+    name: str
+    output_dir: str
+    """Relative and safe, with its placeholders filled in."""
+    limits: Limits
+    frames: FrameDialect
+    prices: Prices | None
+    max_cost: int | None
+    """Micro-units of the prices' currency that the batch may cost in all."""
+    document: Document
+    file: ManifestFile
+    entries: tuple[int, ...]
+    """For each job of `file`, its place in the document; a manifest with mistakes has only its right jobs here."""
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths of frames start from."""
+        return self.path.parent
+
+
+def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]]:
+    """The manifest in `source` and what is wrong with it.
+
+    With mistakes the manifest may still be there, without its wrong parts, so that the rules of the rest can be checked.
+    """
+    document = read(source)
+    checked = validate.check(document)
+    read_wrong = {problem.place for problem in document.problems}
+    rules = _Rules(document, [*document.problems, *(one for one in checked.problems if one.place not in read_wrong)])
+    if checked.file is None:
+        return None, rules.problems
+    file = checked.file
+    name = rules.name(file, path)
+    prices = rules.prices(file)
+    manifest = Manifest(
+        path=path,
+        name=name,
+        output_dir=rules.output_dir(file, name),
+        limits=limits(file.limits or LimitsSection()),
+        frames=(file.provider.frames if file.provider else None) or FrameDialect.URLS,
+        prices=prices,
+        max_cost=rules.max_cost(file),
+        document=document,
+        file=file,
+        entries=checked.entries,
+    )
+    return manifest, rules.problems
+
+
+def limits(section: LimitsSection) -> Limits:
+    """The limits that a manifest asks for, on top of its account group's rates."""
+    submit, query = GROUPS[section.group or "default"]
+    built_in = Limits()
+    return Limits(
+        max_in_flight=_given(section.max_in_flight, built_in.max_in_flight),
+        submit_slots=_given(section.submit_slots, built_in.submit_slots),
+        submit=replace(
+            submit,
+            per_second=_given(section.submit_rate, submit.per_second),
+            burst=_given(section.submit_burst, submit.burst),
+        ),
+        query=replace(
+            query,
+            per_second=_given(section.query_rate, query.per_second),
+            burst=_given(section.query_burst, query.burst),
+        ),
+        poll_floor=_given(section.poll_floor, built_in.poll_floor),
+        downloads=_given(section.downloads, built_in.downloads),
+        uploads=_given(section.uploads, built_in.uploads),
+    )
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+class _Rules:
+    """The rules of the whole file; collects what breaks them."""
+
+    def __init__(self, document: Document, problems: list[Diagnostic]) -> None:
+        self.document = document
+        self.problems = problems
+
+    def _report(self, code: str, message: str, loc: Loc, help: str, *, at_key: bool = False) -> None:
+        span = self.document.key_span(loc) if at_key else self.document.value_span(loc)
+        self.problems.append(self.document.source.diagnostic(code, message, span, help=help))
+
+    def name(self, file: ManifestFile, path: Path) -> str:
+        if file.name is None:
+            return names.stem_name(path.stem)
+        if problem := names.name_problem(names.normal(file.name), what="the name", folders=False):
+            self._report("MAN203", problem[0], ("name",), problem[1])
+            return names.stem_name(file.name)
+        return names.normal(file.name)
+
+    def output_dir(self, file: ManifestFile, name: str) -> str:
+        text = file.output.dir if file.output and file.output.dir is not None else OUTPUT_DIR
+        try:
+            names.check_relative(text)
+            template = names.parse_template(text, DIR_PLACEHOLDERS)
+        except names.TemplateError as error:
+            self._report("MAN205", str(error), ("output", "dir"), error.help)
+            return name
+        return names.safe_path(template.fill({"name": name}), file=False)
+
+    def prices(self, file: ManifestFile) -> Prices | None:
+        section = file.prices
+        if section is None:
+            return None
+        tables = [("per_second", section.per_second), ("per_request", section.per_request)]
+        given = [(key, table) for key, table in tables if table is not None]
+        if len(given) != 1:
+            amount = "both per_second and per_request" if given else "neither per_second nor per_request"
+            self._report("MAN207", f"`prices` has {amount}", ("prices",), "write one of them", at_key=True)
+            return None
+        key, table = given[0]
+        return Prices(
+            currency=section.currency or CURRENCY,
+            amounts=self._amounts(table, ("prices", key)),
+            per_second=key == "per_second",
+        )
+
+    def _amounts(self, table: PriceTable, loc: Loc) -> dict[str, int]:
+        written = table.model_dump(by_alias=True, exclude_none=True)
+        return {key: self._micro((*loc, key)) for key in written}
+
+    def max_cost(self, file: ManifestFile) -> int | None:
+        if file.budget is None or file.budget.max_cost is None:
+            return None
+        if not self.document.has(("prices",)):
+            help = "write prices, such as `prices: {per_second: {720P: 0.084, 1080P: 0.112}}`"
+            self._report("MAN207", "a budget needs prices", ("budget",), help, at_key=True)
+        return self._micro(("budget", "max_cost"))
+
+    def _micro(self, loc: Loc) -> int:
+        """An amount of money in micro-units, exactly as it was written: a float would round it."""
+        text = self.document.text(loc)
+        try:
+            amount = Decimal(int(text, 0) if text[:2] in ("0x", "0o") else text) * MICRO
+            if amount == amount.to_integral_value():
+                return int(amount)
+        except InvalidOperation:
+            pass
+        self._report("MAN207", f"the amount {text[:40]} has more than six decimals", loc, "round it")
+        return 0

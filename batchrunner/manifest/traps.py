@@ -1,0 +1,195 @@
+"""What people write that YAML reads as something else, and the sentence that helps.
+
+`explain` turns the parser's errors into ours; `cut_text` finds text that a `#` silently cut short.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import yaml
+
+from batchrunner.diagnostic import Diagnostic, Severity
+from batchrunner.manifest.source import Source, Span
+
+FREE_TEXT = frozenset({"prompt", "negative_prompt"})
+"""Where any `#` after the text is suspicious: people write hashtags."""
+NAMES = frozenset({"id", "name", "first", "last", "dir", "filename"})
+"""Where only a `#word` is: `# word` after them is an ordinary comment."""
+
+QUOTE = "quote the whole text"
+
+_COMMENT = re.compile(r"[ \t]+(#[^\r\n]*)")
+_ENTRY = re.compile(r"(?P<head>[ \t]*(?:- +)*(?:[^\s:#'\"{\[][^:#]*?[ \t]*:[ \t]+|(?<=- )))(?P<value>[^\s#].*?)[ \t]*$")
+_GLUED = re.compile(r"[ \t]*(?:- +)*(?P<key>[A-Za-z_]+|提示词|时长|模式)(?P<colon>:|：[ \t]*)(?=[^\s:/\\])")
+_BEGINNINGS = {
+    "@": "text may not begin with `@`",
+    "`": "text may not begin with a backtick",
+    "%": "text may not begin with `%`",
+    "*": "text that begins with `*` is read as an alias",
+    "&": "text that begins with `&` is read as an anchor",
+    "!": "text that begins with `!` is read as a tag",
+    ">": "text that begins with `>` is read as the head of a folded block",
+    "|": "text that begins with `|` is read as the head of a block",
+    ",": "text may not begin with `,`",
+    "]": "text may not begin with `]`",
+    "}": "text may not begin with `}`",
+}
+
+
+class _Trap(NamedTuple):
+    column: int
+    length: int
+    message: str
+    help: str
+
+
+def cut_text(source: Source, key: str, node: yaml.Node) -> list[Diagnostic]:
+    """A warning when a comment follows a text that was probably meant to go on."""
+    if not isinstance(node, yaml.ScalarNode) or node.style or not node.value or key not in FREE_TEXT | NAMES:
+        return []
+    comment = comment_after(source, Span(node.start_mark.index, node.end_mark.index))
+    if comment is None:
+        return []
+    text = source.text[comment.start : comment.end]
+    if key in NAMES and (len(text) < 2 or text[1].isspace()):
+        return []
+    return [
+        source.diagnostic(
+            "YAML007",
+            f"`{_short(text)}` after the text is a comment and is NOT part of it",
+            comment,
+            help=f"{QUOTE} if you meant it",
+            severity=Severity.WARNING,
+        )
+    ]
+
+
+def comment_after(source: Source, span: Span) -> Span | None:
+    """The comment that follows `span` on its line."""
+    found = _COMMENT.match(source.text, span.end)
+    return Span(found.start(1), found.start(1) + len(found.group(1).rstrip())) if found else None
+
+
+def glued_key(text: str) -> str | None:
+    """The key of a text such as `prompt:猫` or `prompt：猫`, which YAML reads as one text."""
+    found = _GLUED.match(text)
+    return found.group("key") if found else None
+
+
+def explain(error: yaml.YAMLError, source: Source) -> Diagnostic:
+    """The parser's error in words that help; the parser's own words where no trap is known."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return source.diagnostic("YAML001", f"this file is not YAML: {error}", None)
+    marks = [mark for mark in (error.context_mark, error.problem_mark) if mark is not None]
+    at = source.position(min(marks[-1].index, len(source.text))) if marks else (1, 1)
+    context = source.position(min(marks[0].index, len(source.text))) if marks else (1, 1)
+    problem = error.problem or "it cannot be read"
+    known = _known_problem(error, source, at, context)
+    if known is not None:
+        return known
+    for line in dict.fromkeys((at[0], context[0], _line_before(source, at[0]), _line_before(source, context[0]))):
+        near = line in (at[0], context[0])
+        trap = _line_trap(source.line(line), flow="flow" in (error.context or ""), near=near, above=line < at[0])
+        if trap is not None:
+            start = source.offset(line, trap.column + 1)
+            return source.diagnostic("YAML001", trap.message, Span(start, start + trap.length), help=trap.help)
+    start = source.offset(*at)
+    doing = f" {error.context}" if error.context else ""
+    help = _general_help(problem)
+    return source.diagnostic("YAML001", f"this is not YAML:{doing} {problem}", Span(start, start + 1), help=help)
+
+
+def _known_problem(
+    error: yaml.MarkedYAMLError, source: Source, at: tuple[int, int], context: tuple[int, int]
+) -> Diagnostic | None:
+    problem = error.problem or ""
+    start, opened = source.offset(*at), source.offset(*context)
+    here = Span(start, start + 1)
+    if "undefined alias" in problem:
+        help = f"{QUOTE} if the `*` belongs to it"
+        return source.diagnostic("YAML001", "this alias names no anchor above it", here, help=help)
+    if "duplicate anchor" in (error.context or ""):
+        help = f"the first is at {source.place(Span(opened, opened + 1))}; give each anchor its own name"
+        return source.diagnostic("YAML001", "this anchor's name is taken", here, help=help)
+    if "another document" in problem:
+        help = "keep one document; a line of `---` begins another"
+        return source.diagnostic("YAML009", "this file holds several documents", here, help=help)
+    if "quoted scalar" in (error.context or "") and "end of stream" in problem:
+        return source.diagnostic("YAML001", "this quote is never closed", Span(opened, opened + 1), help="close it")
+    if "escape" in problem or "hexdecimal" in problem:
+        help = "use '…' instead of \"…\", or write / in paths"
+        return source.diagnostic("YAML001", "a backslash in double quotes begins an escape", here, help=help)
+    if "parsing a flow" in (error.context or ""):
+        message = f"this is not YAML: {error.context} {problem}"
+        help = f"close the bracket of {source.place(Span(opened, opened + 1))}, and quote text that holds , : [ ] {{ }}"
+        return source.diagnostic("YAML001", message, here, help=help)
+    line = source.line(at[0])
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return source.diagnostic("YAML001", "a tab indents this line", here, help="indent with spaces")
+    return None
+
+
+def _line_trap(line: str, *, flow: bool, near: bool, above: bool) -> _Trap | None:
+    """The trap that `line` fell into; where the parser did not stop `near` it, only what affects the lines below."""
+    if (glued := _GLUED.match(line)) is not None:
+        column, colon = glued.start("key"), glued.group("colon")
+        if colon.startswith("："):
+            message, help = "the colon after the key is a full-width one (：)", "write `:` and a space"
+        else:
+            message, help = "there is no space after the colon", f"write `{glued.group('key')}: …`"
+        return _Trap(column, glued.end() - column, message, help)
+    entry = _ENTRY.match(line)
+    if entry is None:
+        return None
+    column, value = entry.start("value"), entry.group("value")
+    plain = value[0] not in "\"'{["
+    if plain and (cut := _COMMENT.search(value)) is not None and above:
+        message = "a `#` ends the text here, and the next line goes on"
+        return _Trap(column + cut.start(1), len(cut.group(1)), message, QUOTE)
+    return _value_trap(column, value, flow=flow) if near else None
+
+
+def _value_trap(column: int, value: str, *, flow: bool) -> _Trap | None:
+    length = len(value)
+    if value[0] in "{[":
+        return None if flow or value[-1] in "}]" else _opening(column, value)
+    if value[0] in "\"'":
+        closing = re.search(rf"{value[0]}\s+[^\s#]|{value[0]}[^\s#,\]}}]", value[1:])
+        message = "text goes on after the closing quote"
+        help = "put the whole text in one pair of quotes; double a ' inside '…', write \\\" inside \"…\""
+        return _Trap(column, length, message, help) if closing else None
+    if value[0] in _BEGINNINGS:
+        return _Trap(column, length, _BEGINNINGS[value[0]], QUOTE)
+    if value[:2] in ("- ", "? "):
+        return _Trap(column, length, f"text may not begin with `{value[:2]}`", QUOTE)
+    inner = re.search(r":(?=\s|$)", value)
+    if inner is not None and not flow:
+        message = "`: ` inside a text makes YAML read a key"
+        return _Trap(column + inner.start(), 1, message, f"{QUOTE}, or use a full-width ：")
+    return None
+
+
+def _opening(column: int, value: str) -> _Trap | None:
+    if not any(closing in value for closing in "}]"):
+        return None
+    return _Trap(column, len(value), f"text may not begin with `{value[0]}`", QUOTE)
+
+
+def _general_help(problem: str) -> str:
+    if "'-' indicator" in problem or "expected key" in problem or "not allowed in this context" in problem:
+        return "indent all keys of one mapping, and all `-` of one list, by the same number of spaces"
+    return "quote text that holds special characters"
+
+
+def _line_before(source: Source, number: int) -> int:
+    """The nearest line above that holds anything; 0 when there is none."""
+    number -= 1
+    while number > 0 and not source.line(number).strip():
+        number -= 1
+    return number
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 30 else text[:29] + "…"

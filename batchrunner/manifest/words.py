@@ -1,0 +1,146 @@
+"""Which key was meant: misspellings, and the words of other tools and of Chinese headers for what we call otherwise."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from batchrunner.manifest import schema
+
+if TYPE_CHECKING:
+    from batchrunner.manifest.reader import Loc
+
+_OTHER_WORDS = {
+    "id": "key 编号 镜号 shot",
+    "prompt": "text description caption 提示词 描述 文案",
+    "mode": "resolution quality 模式 画质 清晰度 分辨率",
+    "duration": "seconds time length secs 时长 秒数 秒",
+    "aspect_ratio": "ratio size aspect aspectratio 比例 画幅 宽高比 尺寸",
+    "audio": "sound with_audio generate_audio 音频 声音 有声",
+    "frames": "images image_urls image_with_roles 图片 首尾帧",
+    "frames.first": "image image_url first_frame first_image start_frame start img input_image 首帧",
+    "frames.last": "last_frame last_image end_frame end tail image_tail tail_image 尾帧 末帧",
+    "metadata.negative_prompt": "negative negativeprompt 反向提示词 负面提示词",
+    "metadata.watermark": "水印",
+    "output.filename": "file file_name path 文件名",
+    "output.dir": "directory folder output_dir outdir 目录",
+    "limits.max_in_flight": "concurrency parallel parallelism workers max_concurrency 并发 并发数",
+    "limits.submit_rate": "submits_per_second rate qps rps",
+    "budget.max_cost": "max_spend cost 预算",
+    "jobs": "clips tasks shots items videos scenes 任务",
+    "defaults": "default 默认",
+    "version": "schema_version 版本",
+    "name": "batch title 名称",
+}
+WRONG_WORDS = {word: target for target, words in _OTHER_WORDS.items() for word in words.split()}
+
+_REFUSED = {
+    "model": "leave it out: every clip is made by kling-v3",
+    "api_key": "keys never belong in a manifest: set the environment variable TOAPIS_API_KEY",
+    "apikey": "keys never belong in a manifest: set the environment variable TOAPIS_API_KEY",
+    "token": "keys never belong in a manifest: set the environment variable TOAPIS_API_KEY",
+    "base_url": "set the environment variable TOAPIS_BASE_URL",
+    "client_business_id": "leave it out: batchrunner gives every purchase its own",
+    "seed": "leave it out: kling-v3 has no such parameter",
+    "fps": "leave it out: kling-v3 has no such parameter",
+    "n": "leave it out: each job makes one clip",
+} | dict.fromkeys(
+    ("matrix", "from", "prompts", "vars", "takes", "exclude", "include", "columns"),
+    "this version of batchrunner does not have it yet: write one job for each clip",
+)
+
+_SECTIONS: dict[str, type[schema.Section]] = {
+    "frames": schema.FramePaths,
+    "metadata": schema.Metadata,
+    "limits": schema.LimitsSection,
+    "provider": schema.ProviderSection,
+    "prices": schema.PricesSection,
+    "per_second": schema.PriceTable,
+    "per_request": schema.PriceTable,
+    "budget": schema.BudgetSection,
+}
+
+
+def section(loc: Loc) -> tuple[str, type[schema.Section]]:
+    """What the mapping at `loc` is called in messages, and its model."""
+    if not loc:
+        return "the manifest", schema.ManifestFile
+    if loc == ("defaults",):
+        return "`defaults`", schema.Parameters
+    if len(loc) == 2 and loc[0] == "jobs":
+        return "a job", schema.JobEntry
+    if loc[-1] == "output":
+        return "`output`", schema.BatchOutput if len(loc) == 1 else schema.JobOutput
+    if loc == ("provider",):
+        return "`provider`", schema.ProviderSection
+    return f"`{loc[-1]}`", _SECTIONS.get(str(loc[-1]), schema.ManifestFile)
+
+
+def fields(model: type[schema.Section]) -> list[str]:
+    """The keys that `model` knows, as they are written."""
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+_HOMES = {
+    key: f"{home}.{key}"
+    for home, model in (
+        ("metadata", schema.Metadata),
+        ("limits", schema.LimitsSection),
+        ("budget", schema.BudgetSection),
+        ("prices", schema.PricesSection),
+        ("frames", schema.FramePaths),
+        ("output", schema.BatchOutput),
+    )
+    for key in fields(model)
+}
+
+
+def suggest(word: str, parent: Loc) -> str:
+    """What to do about the unknown key `word` in the mapping at `parent`."""
+    here, model = section(parent)
+    return _suggest(word, here, model, parent[-1] if parent and isinstance(parent[-1], str) else "")
+
+
+@lru_cache(maxsize=256)  # one wrong word is often in every job
+def _suggest(word: str, here: str, model: type[schema.Section], parent: str) -> str:
+    known = fields(model)
+    plain = word.strip().casefold().replace("-", "_").replace(" ", "_")
+    if plain in known:
+        return f"did you mean `{plain}`?"
+    if model is schema.Metadata and plain not in WRONG_WORDS:
+        return "the relay merges metadata into the paid request: only negative_prompt and watermark are allowed"
+    if plain in _REFUSED:
+        return _REFUSED[plain]
+    if (target := _target(plain, model)) is not None:
+        return _where(target, parent, known)
+    if close := get_close_matches(plain, known, n=1, cutoff=0.6):
+        return f"did you mean `{close[0]}`?"
+    everywhere = [*WRONG_WORDS, *_HOMES, *fields(schema.JobEntry), *fields(schema.ManifestFile)]
+    if close := get_close_matches(plain, everywhere, n=1, cutoff=0.8):
+        return _where(_target(close[0], model) or close[0], parent, known)
+    return f"{here} knows {', '.join(known)}"
+
+
+def _target(word: str, model: type[schema.Section]) -> str | None:
+    """The full name of the key that `word` stands for."""
+    if word in WRONG_WORDS:
+        return WRONG_WORDS[word]
+    if word in fields(schema.JobEntry) and model is not schema.JobEntry:
+        return word
+    return _HOMES.get(word) or (word if word in fields(schema.ManifestFile) else None)
+
+
+def _where(target: str, parent: str, known: list[str]) -> str:
+    """How to write `target`, seen from the mapping under the key `parent`."""
+    head, _, tail = target.partition(".")
+    if parent == head and tail in known:
+        return f"did you mean `{tail}`?"
+    written = f"`{head}: {{{tail}: …}}`" if tail else f"`{head}`"
+    if head in known:
+        return f"write {written}" if tail else f"did you mean {written}?"
+    if head == "id":
+        return f"{written} belongs in a job"
+    if head in fields(schema.Parameters) and target != "output.dir":
+        return f"{written} belongs in a job or in `defaults`"
+    return f"{written} belongs at the top of the manifest"
