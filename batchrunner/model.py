@@ -132,6 +132,8 @@ class Job:
     submitted_at: datetime | None = None
     expires_at: datetime | None = None
     clip: Clip | None = None
+    price: int | None = None
+    """Estimated price of its purchase in micro-units; None before it is bought and without prices."""
     wanted: bool = True
     """Whether the manifest still asks for it."""
 
@@ -179,7 +181,9 @@ class Batch:
     endpoint: str
     """Whose tasks it holds: the provider's host, or `emulator`."""
     paused: str | None = None
-    """Why nothing is submitted, or None."""
+    """Why nothing is submitted, as a word that programs can match, or None."""
+    paused_message: str | None = None
+    """The same for people."""
     currency: str | None = None
 
 

@@ -28,6 +28,8 @@ class StoredJob:
     attempts: int
     output: str
     wanted: bool
+    paid: bool = True
+    """Whether something was, or may have been, bought for it and not given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,10 @@ class Changes:
 
     added: tuple[WantedJob, ...] = ()
     replaced: tuple[tuple[int, WantedJob], ...] = ()
-    """Jobs never sent, by id: they take the manifest's new request, key, output and position."""
+    """Jobs that nothing is bought for, by id: they take the manifest's new request, key, output and position.
+
+    Those that had failed or were cancelled are pending again, as another purchase. Paid ones are left as they are.
+    """
     kept: tuple[tuple[int, WantedJob], ...] = ()
     """Jobs sent already, by id: they keep their request and take the manifest's key and position."""
     orphaned: tuple[int, ...] = ()
@@ -47,7 +52,10 @@ class Store(Protocol):
     """Jobs, their purchases and their history."""
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Everything inside is durable together when the block ends, or undone when it raises."""
+        """Everything inside is durable together when the block ends, or undone when it raises.
+
+        Blocks may nest: an inner one that raises is undone alone.
+        """
 
     def close(self) -> None: ...
 

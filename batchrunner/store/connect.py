@@ -1,0 +1,160 @@
+"""Opens the database file: for the one run that writes, or for any number of readers that do not.
+
+Only one connection may write or checkpoint (SQLite before 3.51.3 can corrupt a WAL that two connections reset at once);
+readers open the file with `mode=ro`, which can do neither.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+
+from batchrunner.errors import StorageError
+from batchrunner.store import schema
+from batchrunner.store.faults import BUSY_SECONDS, damaged, not_a_database
+
+MAGIC = b"SQLite format 3\0"
+QUICK_CHECK_BELOW = 16 << 20
+"""Bytes; a check of 16 MB takes about 0.1 s, of 1 GB ten."""
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """The read-write connection; a new file is made for its owner only, and what is not ours is refused untouched."""
+    make_private_folder(path.parent)
+    make_private_file(path)
+    _refuse_strangers(path)
+    connection = _connect(f"{path.resolve().as_uri()}?mode=rw")
+    try:
+        version = _version(connection, path)
+        if path.stat().st_size < QUICK_CHECK_BELOW:
+            _quick_check(connection, path)
+        _make_durable(connection, path)
+        if version < schema.VERSION:
+            schema.migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write and that no writer has to wait for."""
+    if not path.exists():
+        raise _nothing_here(path)
+    _refuse_strangers(path)
+    uri = path.resolve().as_uri()
+    connection = _connect(f"{uri}?mode=ro")
+    try:
+        return _checked_for_reading(connection, path)
+    except sqlite3.OperationalError:
+        connection.close()
+        # WAL needs its index file, which a folder that we may not write to lacks once the last run closed cleanly;
+        # then nobody is writing and the file is complete by itself
+        if _wal_size(path) or os.access(path.parent, os.W_OK):
+            raise
+        return _checked_for_reading(_connect(f"{uri}?immutable=1"), path)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def make_private_folder(folder: Path) -> None:
+    """The folder, made for its owner only if it is new."""
+    if not folder.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def make_private_file(path: Path) -> None:
+    """The file, made empty and for its owner only if it is new, whatever the umask."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    os.close(descriptor)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    """Transactions are ours to begin; the writer's commits run in a worker thread."""
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Look at the file before SQLite does: it would take an empty one for new and delete the WAL beside it."""
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC))
+    if head and head != MAGIC:
+        raise not_a_database(path)
+    if not head and _wal_size(path):
+        raise damaged(path, "the file is empty, but the journal beside it is not")
+
+
+def _wal_size(path: Path) -> int:
+    wal = path.with_name(path.name + "-wal")
+    return wal.stat().st_size if wal.exists() else 0
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the schema, 0 for a new file; another program's database and a newer schema are refused."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    is_new = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if application != schema.APPLICATION_ID and not is_new:
+        raise StorageError(
+            f"{path} is the database of another program; it was left untouched and nothing was sent",
+            fix="choose another file with --db PATH",
+        )
+    if version > schema.VERSION:
+        raise StorageError(
+            f"{path} was written by a newer batchrunner (schema {version}, this one knows {schema.VERSION}); "
+            "it was left untouched and nothing was sent",
+            fix="update batchrunner: pip install --upgrade batchrunner",
+        )
+    return 0 if is_new else version
+
+
+def _quick_check(connection: sqlite3.Connection, path: Path) -> None:
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise damaged(path, str(verdict).splitlines()[0])
+
+
+def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
+    """Every commit is on the disk before it is reported, and every rule of the schema is enforced."""
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StorageError(
+            f"the file system of {path} cannot share memory between programs, which the database needs; nothing was sent",
+            fix="choose a local disk with --db PATH",
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if sys.platform == "darwin":  # its fsync leaves the data in the drive's cache
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def _checked_for_reading(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    version = _version(connection, path)
+    if version == 0:
+        raise _nothing_here(path)
+    if version < schema.VERSION:
+        raise StorageError(
+            f"{path} was written by an older batchrunner (schema {version}) and can be read after its next run",
+            fix="run the manifest again: that updates the database",
+        )
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _nothing_here(path: Path) -> StorageError:
+    return StorageError(
+        f"there is no database at {path}; nothing has been run here yet",
+        fix="run a manifest first, or name its database with --db PATH",
+    )

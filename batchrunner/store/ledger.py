@@ -1,0 +1,42 @@
+"""What each event does to the money of an attempt; both stores read it here, so that they cannot disagree."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from batchrunner.states import JobEvent
+
+
+class Charge(StrEnum):
+    """Where the price of an attempt stands."""
+
+    COMMITTED = "committed"
+    """Being sent, in doubt or running: bought, or perhaps bought. At most one attempt of a job is here."""
+    SPENT = "spent"
+    RELEASED = "released"
+    """Certainly not bought, or given back by the provider."""
+
+
+OPEN = "open"
+"""The outcome of an attempt that is being sent; afterwards it is the last event of `CHARGES` that it saw."""
+
+CHARGES: dict[JobEvent, Charge] = {
+    JobEvent.ACCEPTED: Charge.COMMITTED,
+    JobEvent.REFUSED: Charge.RELEASED,
+    JobEvent.RETURNED: Charge.RELEASED,
+    JobEvent.UNANSWERED: Charge.COMMITTED,
+    JobEvent.FOUND: Charge.COMMITTED,
+    JobEvent.ABSENT: Charge.RELEASED,
+    JobEvent.ABANDONED: Charge.SPENT,  # nobody knows; the budget is the safer side
+    JobEvent.FINISHED: Charge.SPENT,
+    JobEvent.TASK_FAILED: Charge.RELEASED,
+    JobEvent.VANISHED: Charge.SPENT,
+}
+"""Events that say something about the money; the others leave it as it is."""
+
+CRASH_RULE = "C3"
+"""The row of the failure matrix for a run that died between its intent and the answer's record."""
+CRASH_REASON = "crash"
+CRASH_MESSAGE = (
+    "an earlier run ended before the answer was recorded; this clip may have been bought, so it is not sent again"
+)

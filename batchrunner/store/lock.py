@@ -1,0 +1,106 @@
+"""One process owns a database: a lock of the operating system, which frees it however the process ends.
+
+The file beside the database says who holds it; what it says never blocks anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from batchrunner.errors import LockedError
+from batchrunner.store.connect import make_private_file, make_private_folder
+from batchrunner.store.faults import told_as_storage_error
+from batchrunner.store.rows import to_text
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FAR_AWAY = 1 << 30  # a locked byte cannot be read there, and the holder's name must be
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR_AWAY, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    _BUSY: tuple[type[OSError], ...] = (PermissionError, BlockingIOError)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    _BUSY: tuple[type[OSError], ...] = (BlockingIOError,)
+
+
+class DatabaseLock:
+    """The right to write to the database at `path`: taken by `acquire` or `with`, `now` is what others are told."""
+
+    def __init__(self, path: str | PathLike[str], *, now: datetime) -> None:
+        database = Path(path)
+        self.path = database.with_name(database.name + ".lock")
+        self._database = database
+        self._now = now
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock at once, or raise `LockedError` that names the holder."""
+        with told_as_storage_error(self.path):
+            make_private_folder(self.path.parent)
+            make_private_file(self.path)
+            descriptor = os.open(self.path, os.O_RDWR)
+            try:
+                self._take(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go; the file stays, since removing it could free a lock that somebody just took."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except _BUSY:
+            raise self._held() from None
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": to_text(self._now)}
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps(holder).encode())
+
+    def _held(self) -> LockedError:
+        holder = self._holder()
+        who = "another run"
+        if holder:
+            who = f"the run with pid {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')},"
+        return LockedError(
+            f"{who} works on {self._database}; this one did nothing",
+            fix="wait for it, or look: batchrunner status",
+        )
+
+    def _holder(self) -> dict[str, Any]:
+        """Who says to hold it; empty while it is still writing that."""
+        try:
+            holder = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return holder if isinstance(holder, dict) else {}

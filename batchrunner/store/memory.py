@@ -1,0 +1,436 @@
+"""The store in memory: the verified fake, held to the same contract suite as SQLite's.
+
+Rows are frozen values in dictionaries. Every change leaves behind how to undo it, so that a transaction that raises
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, TypeVar
+
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Money, WantedJob
+from batchrunner.states import IN_FLIGHT, JobEvent, JobState, advance, sources
+from batchrunner.store.base import Changes, StoredJob
+from batchrunner.store.faults import broken_rule
+from batchrunner.store.ledger import CHARGES, CRASH_MESSAGE, CRASH_REASON, Charge
+
+NAME = "the store in memory"
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A job, and what the port's `Job` leaves out."""
+
+    job: Job
+    batch_id: int
+    position: int
+    attempts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    batch_id: int
+    price: int | None
+    billing_key: str
+    seconds: int
+    charge: Charge = Charge.COMMITTED
+
+
+class MemoryStore:
+    """Jobs and their purchases, for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._batches: dict[int, Batch] = {}
+        self._worked_on: dict[int, datetime] = {}
+        self._runs: dict[int, int] = {}
+        self._rows: dict[int, _Row] = {}
+        self._by_state: defaultdict[tuple[int, bool, JobState], set[int]] = defaultdict(set)
+        self._keys: dict[tuple[int, str], int] = {}
+        """Wanted jobs by batch and key."""
+        self._tasks: dict[str, int] = {}
+        self._purchases: dict[str, int] = {}
+        self._attempts: dict[int, _Attempt] = {}
+        self._assets: dict[tuple[str, str], Asset] = {}
+        self._undo: list[Callable[[], object]] = []
+        self._depth = 0
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or is undone when it raises; blocks may nest."""
+        start = len(self._undo)
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            while len(self._undo) > start:
+                self._undo.pop()()
+            raise
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._undo.clear()
+
+    def _put(self, table: dict[K, V], key: K, value: V) -> None:
+        if key in table:
+            self._undo.append(partial(table.__setitem__, key, table[key]))
+        else:
+            self._undo.append(partial(table.pop, key))
+        table[key] = value
+
+    def _drop(self, table: dict[K, V], key: K) -> None:
+        self._undo.append(partial(table.__setitem__, key, table.pop(key)))
+
+    def _place(self, row: _Row) -> None:
+        """Write a job and keep what finds it: by state, by key, by task."""
+        job = row.job
+        before = self._rows.get(job.id)
+        if before is not None:
+            self._unlist(before)
+        if job.wanted:
+            self._claim(self._keys, (row.batch_id, job.key), job.id)
+        if job.task_id is not None:
+            self._claim(self._tasks, job.task_id, job.id)
+        if job.purchase_id is not None:
+            self._claim(self._purchases, job.purchase_id, job.id)
+        listed = self._by_state[row.batch_id, job.wanted, job.state]
+        self._undo.append(partial(listed.discard, job.id))
+        listed.add(job.id)
+        self._put(self._rows, job.id, row)
+
+    def _claim(self, owners: dict[K, int], name: K, job_id: int) -> None:
+        if name in owners:
+            raise broken_rule(NAME, f"two jobs have {name}")
+        self._put(owners, name, job_id)
+
+    def _unlist(self, row: _Row) -> None:
+        job = row.job
+        listed = self._by_state[row.batch_id, job.wanted, job.state]
+        self._undo.append(partial(listed.add, job.id))
+        listed.discard(job.id)
+        if job.wanted:
+            self._drop(self._keys, (row.batch_id, job.key))
+        if job.task_id is not None:
+            self._drop(self._tasks, job.task_id)
+        if job.purchase_id is not None:
+            self._drop(self._purchases, job.purchase_id)
+
+    # batches and runs
+
+    def open_batch(self, name: str, *, endpoint: str, currency: str | None, now: datetime) -> Batch:
+        batch = self.batch(name)
+        with self.transaction():
+            if batch is None:
+                batch = Batch(id=len(self._batches) + 1, name=name, endpoint=endpoint, currency=currency)
+                self._put(self._worked_on, batch.id, now)
+            elif any(attempt.batch_id == batch.id for attempt in self._attempts.values()):
+                batch = replace(batch, currency=currency or batch.currency)
+            else:
+                batch = replace(batch, currency=currency or batch.currency, endpoint=endpoint)
+            self._put(self._batches, batch.id, batch)
+        return batch
+
+    def batch(self, name: str) -> Batch | None:
+        return next((batch for batch in self._batches.values() if batch.name == name), None)
+
+    def batches(self) -> list[Batch]:
+        return sorted(self._batches.values(), key=lambda batch: (self._worked_on[batch.id], batch.id), reverse=True)
+
+    def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
+        self._known(batch_id)
+        with self.transaction():
+            run_id = len(self._runs) + 1
+            earlier = now if batch_id not in self._runs.values() else self._worked_on[batch_id]
+            self._put(self._runs, run_id, batch_id)
+            self._put(self._worked_on, batch_id, max(now, earlier))
+        return run_id
+
+    def finish_run(self, run_id: int, *, exit_code: int, now: datetime) -> None:
+        """Nothing asks for it."""
+
+    def pause(self, batch_id: int, reason: str, message: str, *, now: datetime) -> None:
+        self._set_paused(batch_id, reason, message)
+
+    def unpause(self, batch_id: int, *, now: datetime) -> None:
+        self._set_paused(batch_id, None, None)
+
+    def _set_paused(self, batch_id: int, reason: str | None, message: str | None) -> None:
+        if batch_id in self._batches:
+            with self.transaction():
+                batch = replace(self._batches[batch_id], paused=reason, paused_message=message)
+                self._put(self._batches, batch_id, batch)
+
+    def _known(self, batch_id: int) -> None:
+        if batch_id not in self._batches:
+            raise broken_rule(NAME, f"no batch has the id {batch_id}")
+
+    # the plan
+
+    def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
+        for job in self.jobs(batch_id, wanted_only=False):
+            yield StoredJob(
+                id=job.id,
+                key=job.key,
+                fingerprint=job.fingerprint,
+                state=job.state,
+                attempts=job.attempts,
+                output=job.output,
+                wanted=job.wanted,
+                paid=self._charged(self._rows[job.id]) is not None,
+            )
+
+    def _charged(self, row: _Row) -> _Attempt | None:
+        """The last attempt that was, or may have been, bought and was not given back."""
+        attempts = [self._attempts[attempt] for attempt in row.attempts]
+        return next((attempt for attempt in reversed(attempts) if attempt.charge is not Charge.RELEASED), None)
+
+    def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None:
+        with self.transaction():
+            for job_id in changes.orphaned:
+                if row := self._of(batch_id, job_id):
+                    self._place(replace(row, job=replace(row.job, wanted=False)))
+            moves = [(row, wanted) for job_id, wanted in changes.replaced if (row := self._unpaid(batch_id, job_id))]
+            moves += [(row, wanted) for job_id, wanted in changes.kept if (row := self._of(batch_id, job_id))]
+            for row, wanted in moves:
+                if row.job.key != wanted.key:  # jobs may take each other's keys: whoever changes its own steps aside
+                    self._place(replace(row, job=replace(row.job, wanted=False)))
+            for job_id, wanted in changes.replaced:
+                if row := self._unpaid(batch_id, job_id):
+                    self._replace(row, wanted, now=now)
+            for job_id, wanted in changes.kept:
+                if row := self._of(batch_id, job_id):
+                    job = replace(row.job, key=wanted.key, wanted=True)
+                    self._place(replace(row, job=job, position=wanted.position))
+            for wanted in changes.added:
+                self._add(batch_id, wanted)
+
+    def _of(self, batch_id: int, job_id: int) -> _Row | None:
+        row = self._rows.get(job_id)
+        return row if row and row.batch_id == batch_id else None
+
+    def _unpaid(self, batch_id: int, job_id: int) -> _Row | None:
+        row = self._of(batch_id, job_id)
+        if row is None:
+            return None
+        ended = row.job.state in {JobState.FAILED, JobState.CANCELLED} and self._charged(row) is None
+        return row if ended or row.job.state is JobState.PENDING else None
+
+    def _replace(self, row: _Row, wanted: WantedJob, *, now: datetime) -> None:
+        same = row.job.state is JobState.PENDING and row.job.fingerprint == wanted.fingerprint
+        job = replace(
+            row.job,
+            key=wanted.key,
+            fingerprint=wanted.fingerprint,
+            request=wanted.request,
+            output=wanted.output,
+            purchase_id=row.job.purchase_id if same else None,
+            wanted=True,
+        )
+        self._place(replace(row, job=job, position=wanted.position))
+        cleared = dict.fromkeys(
+            ("not_before", "task_id", "provider_status", "progress", "submitted_at", "expires_at"), None
+        )
+        self._move(job.id, JobEvent.RETRIED, **cleared)
+
+    def _add(self, batch_id: int, wanted: WantedJob) -> None:
+        self._known(batch_id)
+        job = Job(
+            id=len(self._rows) + 1,
+            key=wanted.key,
+            fingerprint=wanted.fingerprint,
+            state=JobState.PENDING,
+            request=wanted.request,
+            output=wanted.output,
+        )
+        self._place(_Row(job=job, batch_id=batch_id, position=wanted.position))
+
+    # questions
+
+    def job(self, job_id: int) -> Job:
+        if job_id not in self._rows:
+            raise KeyError(f"no job has the id {job_id}")
+        return self._rows[job_id].job
+
+    def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
+        chosen = tuple(dict.fromkeys(states)) or tuple(JobState)
+        flags = (True,) if wanted_only else (True, False)
+        ids = [job_id for state in chosen for flag in flags for job_id in self._by_state[batch_id, flag, state]]
+        yield from [self._rows[job_id].job for job_id in sorted(ids, key=self._order)]
+
+    def _order(self, job_id: int) -> tuple[int, int]:
+        return self._rows[job_id].position, job_id
+
+    def counts(self, batch_id: int, *, only: str | None = None) -> dict[JobState, int]:
+        found = {state: len(self._matching(batch_id, state, only)) for state in JobState}
+        return {state: jobs for state, jobs in found.items() if jobs}
+
+    def _matching(self, batch_id: int, state: JobState, only: str | None) -> list[Job]:
+        jobs = [self._rows[job_id].job for job_id in self._by_state[batch_id, True, state]]
+        if only is None:
+            return jobs
+        return [job for job in jobs if fnmatchcase(job.key, only)]
+
+    def in_flight(self, batch_id: int) -> int:
+        return sum(len(self._by_state[batch_id, wanted, state]) for wanted in (True, False) for state in IN_FLIGHT)
+
+    def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
+        pending = self._matching(batch_id, JobState.PENDING, only)
+        ready = [job for job in pending if job.not_before is None or job.not_before <= now]
+        return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
+
+    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
+        pending = self._matching(batch_id, JobState.PENDING, only)
+        return min((job.not_before for job in pending if job.not_before is not None), default=None)
+
+    def money(self, batch_id: int) -> Money:
+        charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge is not Charge.RELEASED]
+        seconds: dict[str, int] = {}
+        for attempt in charged:
+            seconds[attempt.billing_key] = seconds.get(attempt.billing_key, 0) + attempt.seconds
+        return Money(
+            spent=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.SPENT),
+            committed=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.COMMITTED),
+            seconds=seconds,
+            unpriced=sum(attempt.price is None for attempt in charged),
+        )
+
+    # transitions
+
+    def recover(self, batch_id: int, *, now: datetime) -> int:
+        jobs = list(self.jobs(batch_id, states=[JobState.SUBMITTING], wanted_only=False))
+        with self.transaction():
+            for job in jobs:
+                self._move(job.id, JobEvent.UNANSWERED, reason=CRASH_REASON, message=CRASH_MESSAGE)
+        return len(jobs)
+
+    def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
+        row = self._rows.get(job_id)
+        if row is None or (cap is not None and self._would_cost(row.batch_id, intent) > cap):
+            return None
+        with self.transaction():
+            changes: dict[str, Any] = {
+                "purchase_id": intent.purchase_id,
+                "attempts": row.job.attempts + 1,
+                "not_before": None,
+                "submitted_at": now,
+                "provider_status": None,
+                "progress": None,
+            }
+            if not self._move(job_id, JobEvent.CLAIMED, **changes):
+                return None
+            attempt_id = len(self._attempts) + 1
+            request = row.job.request
+            attempt = _Attempt(
+                batch_id=row.batch_id, price=intent.price, billing_key=request.billing_key, seconds=request.duration
+            )
+            self._put(self._attempts, attempt_id, attempt)
+            self._attach(job_id, (*row.attempts, attempt_id))
+            return attempt_id
+
+    def _attach(self, job_id: int, attempts: tuple[int, ...]) -> None:
+        row = replace(self._rows[job_id], attempts=attempts)
+        charged = self._charged(row)
+        self._put(self._rows, job_id, replace(row, job=replace(row.job, price=charged.price if charged else None)))
+
+    def _would_cost(self, batch_id: int, intent: Intent) -> int:
+        money = self.money(batch_id)
+        return money.spent + money.committed + (intent.price or 0)
+
+    def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
+        if task_id in self._tasks:
+            return False
+        return self._move(job_id, JobEvent.ACCEPTED, answer=answer, task_id=task_id, submitted_at=now)
+
+    def record_returned(
+        self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
+    ) -> bool:
+        changes: dict[str, Any] = {"not_before": not_before, "submitted_at": None}
+        return self._move(job_id, JobEvent.RETURNED, answer=answer, reason=reason, **changes)
+
+    def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.REFUSED, answer=answer, reason=reason)
+
+    def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.UNANSWERED, answer=answer, reason=reason)
+
+    def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.REJECTED, reason=reason, message=message)
+
+    def record_progress(self, job_id: int, *, status: str, progress: int | None, now: datetime) -> bool:
+        row = self._rows.get(job_id)
+        if row is None or row.job.state is not JobState.RUNNING:
+            return False
+        if (row.job.provider_status, row.job.progress) == (status, progress):
+            return False
+        with self.transaction():
+            self._place(replace(row, job=replace(row.job, provider_status=status, progress=progress)))
+        return True
+
+    def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.FINISHED, expires_at=expires_at)
+
+    def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.TASK_FAILED, reason=reason, message=message)
+
+    def record_vanished(self, job_id: int, *, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.VANISHED, reason=JobEvent.VANISHED.value, message=message)
+
+    def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.SAVED, clip=clip)
+
+    def record_expired(self, job_id: int, *, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.EXPIRED, reason=JobEvent.EXPIRED.value, message=message)
+
+    def record_bad_file(self, job_id: int, *, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.BAD_FILE, reason=JobEvent.BAD_FILE.value, message=message)
+
+    def _move(
+        self,
+        job_id: int,
+        event: JobEvent,
+        *,
+        answer: Answer | None = None,
+        reason: str | None = None,
+        message: str | None = None,
+        **changes: Any,
+    ) -> bool:
+        """The job and the money of its open attempt, together; False when the job is in none of the event's sources."""
+        row = self._rows.get(job_id)
+        if row is None or row.job.state not in sources(event):
+            return False
+        message = message or (answer.message if answer else None)
+        job = replace(row.job, state=advance(row.job.state, event), reason=reason, message=message, **changes)
+        with self.transaction():
+            self._place(replace(row, job=job))
+            if event in CHARGES:
+                self._settle(row, CHARGES[event])
+        return True
+
+    def _settle(self, row: _Row, charge: Charge) -> None:
+        """What the event means for the money of the job's open attempt, which is its last."""
+        attempt = self._attempts[row.attempts[-1]]
+        if attempt.charge is Charge.COMMITTED:
+            self._put(self._attempts, row.attempts[-1], replace(attempt, charge=charge))
+            self._attach(row.job.id, row.attempts)
+
+    # frames
+
+    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
+        return self._assets.get((sha256, endpoint))
+
+    def record_asset(self, asset: Asset) -> None:
+        if "?" not in asset.url:
+            with self.transaction():
+                self._put(self._assets, (asset.sha256, asset.endpoint), asset)

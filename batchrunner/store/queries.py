@@ -1,0 +1,203 @@
+"""What can be asked of the database, on a writer's connection or a reader's, and the transactions around it.
+
+One lock guards the connection: a question from another thread waits until the transaction under way is decided, so
+nobody sees what may yet be undone. Ask through `Writer.run` where the event loop must not wait for that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from heapq import merge
+from pathlib import Path
+from typing import Any
+
+from batchrunner.errors import StorageError
+from batchrunner.model import Asset, Batch, Job, Money
+from batchrunner.states import IN_FLIGHT, JobState
+from batchrunner.store.base import StoredJob
+from batchrunner.store.faults import storage_fault, told_as_storage_error
+from batchrunner.store.ledger import Charge
+from batchrunner.store.rows import (
+    BATCH_COLUMNS,
+    JOB_COLUMNS,
+    STORED_JOB_COLUMNS,
+    to_asset,
+    to_batch,
+    to_glob,
+    to_job,
+    to_stored_job,
+    to_text,
+    to_time,
+)
+
+PAGE = 1000
+"""Rows that are read at once; between pages the connection is free and the WAL may be reset."""
+
+
+class Connection:
+    """A guarded connection: errors are told as `StorageError`, transactions nest."""
+
+    _begin = "BEGIN"  # a reader's: one snapshot for every question inside
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    def close(self) -> None:
+        with self._lock, told_as_storage_error(self._path):
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is durable together when the block ends, or undone when it raises; blocks may nest."""
+        with self._lock:
+            outermost = self._depth == 0
+            if not outermost and not self._connection.in_transaction:
+                # SQLite undid everything by itself (disk full, say); a savepoint now would commit alone
+                raise StorageError(
+                    f"{self._path} undid the step under way after an error; nothing of it is recorded",
+                    fix="see the error before this one, then run the same command again",
+                )
+            self._run(self._begin if outermost else "SAVEPOINT step")
+            self._depth += 1
+            try:
+                yield
+                self._run("COMMIT" if outermost else "RELEASE step")
+            except BaseException:
+                self._undo(outermost=outermost)
+                raise
+            finally:
+                self._depth -= 1
+
+    def _undo(self, *, outermost: bool) -> None:
+        with suppress(sqlite3.Error):  # where SQLite undid it already, there is nothing left to undo
+            if outermost:
+                self._connection.execute("ROLLBACK")
+            else:
+                self._connection.execute("ROLLBACK TO step")
+                self._connection.execute("RELEASE step")
+
+    def _run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        with self._lock:
+            try:
+                return self._connection.execute(sql, parameters)
+            except sqlite3.Error as error:
+                raise storage_fault(error, self._path) from error
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._lock, told_as_storage_error(self._path):
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def _row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
+        return next(iter(self._rows(sql, parameters)), None)
+
+
+class Questions(Connection):
+    """The reading half of the port."""
+
+    def batch(self, name: str) -> Batch | None:
+        row = self._row(f"SELECT {BATCH_COLUMNS} FROM batches WHERE name = ?", (name,))
+        return None if row is None else to_batch(row)
+
+    def batches(self) -> list[Batch]:
+        worked_on = "coalesce((SELECT max(started_at) FROM runs WHERE batch_id = batches.id), created_at)"
+        rows = self._rows(f"SELECT {BATCH_COLUMNS} FROM batches ORDER BY {worked_on} DESC, id DESC")
+        return [to_batch(row) for row in rows]
+
+    def job(self, job_id: int) -> Job:
+        row = self._row(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
+        if row is None:
+            raise KeyError(f"no job has the id {job_id}")
+        return to_job(row)
+
+    def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
+        """In manifest order. A job that moves meanwhile may be missed or come twice: read inside a transaction."""
+        chosen = tuple(dict.fromkeys(states)) or tuple(JobState)
+        return map(to_job, self._in_order(JOB_COLUMNS, batch_id, chosen, (1,) if wanted_only else (1, 0)))
+
+    def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
+        return map(to_stored_job, self._in_order(STORED_JOB_COLUMNS, batch_id, tuple(JobState), (1, 0)))
+
+    def _in_order(
+        self, columns: str, batch_id: int, states: Iterable[JobState], wanted: Iterable[int]
+    ) -> Iterator[sqlite3.Row]:
+        """One stream for each state straight from the index, merged: no sort, whatever the number of jobs."""
+        streams = [self._pages(columns, batch_id, state, flag) for state in states for flag in wanted]
+        return merge(*streams, key=lambda row: (row["position"], row["id"]))
+
+    def _pages(self, columns: str, batch_id: int, state: JobState, wanted: int) -> Iterator[sqlite3.Row]:
+        sql = f"""
+            SELECT {columns} FROM jobs
+            WHERE batch_id = ? AND wanted = ? AND state = ? AND (position, id) > (?, ?)
+            ORDER BY position, id LIMIT {PAGE}
+        """
+        after = (-1 << 63, 0)
+        while page := self._rows(sql, (batch_id, wanted, state, *after)):
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = (page[-1]["position"], page[-1]["id"])
+
+    def counts(self, batch_id: int, *, only: str | None = None) -> dict[JobState, int]:
+        if only is None:
+            sql = "SELECT state, jobs FROM job_counts WHERE batch_id = ? AND wanted = 1 AND jobs > 0"
+            rows = self._rows(sql, (batch_id,))
+        else:
+            sql = """
+                SELECT state, count(*) AS jobs FROM jobs WHERE batch_id = ? AND wanted = 1 AND key GLOB ? GROUP BY state
+            """
+            rows = self._rows(sql, (batch_id, to_glob(only)))
+        found = {row["state"]: row["jobs"] for row in rows}
+        return {state: found[state] for state in JobState if state in found}
+
+    def in_flight(self, batch_id: int) -> int:
+        rows = self._rows("SELECT state, jobs FROM job_counts WHERE batch_id = ?", (batch_id,))
+        return sum(row["jobs"] for row in rows if row["state"] in IN_FLIGHT)
+
+    def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
+        sql = f"""
+            SELECT {JOB_COLUMNS} FROM jobs
+            WHERE batch_id = ? AND wanted = 1 AND state = 'pending'
+                AND (not_before IS NULL OR not_before <= ?) AND (? IS NULL OR key GLOB ?)
+            ORDER BY position, id LIMIT ?
+        """
+        glob = None if only is None else to_glob(only)
+        return [to_job(row) for row in self._rows(sql, (batch_id, to_text(now), glob, glob, max(limit, 0)))]
+
+    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
+        sql = """
+            SELECT not_before FROM jobs
+            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before IS NOT NULL
+                AND (? IS NULL OR key GLOB ?)
+            ORDER BY not_before LIMIT 1
+        """
+        glob = None if only is None else to_glob(only)
+        row = self._row(sql, (batch_id, glob, glob))
+        return None if row is None else to_time(row["not_before"])
+
+    def money(self, batch_id: int) -> Money:
+        sql = (
+            "SELECT * FROM spending WHERE batch_id = ? AND charge <> 'released' AND purchases > 0 ORDER BY billing_key"
+        )
+        rows = self._rows(sql, (batch_id,))
+        prices = dict.fromkeys(Charge, 0)
+        seconds: dict[str, int] = {}
+        for row in rows:
+            prices[Charge(row["charge"])] += row["price"]
+            seconds[row["billing_key"]] = seconds.get(row["billing_key"], 0) + row["seconds"]
+        return Money(
+            spent=prices[Charge.SPENT],
+            committed=prices[Charge.COMMITTED],
+            seconds=seconds,
+            unpriced=sum(row["unpriced"] for row in rows),
+        )
+
+    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
+        row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))
+        return None if row is None else to_asset(row)

@@ -1,0 +1,173 @@
+"""Between the model's values and the columns that hold them."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+from batchrunner import request as requests
+from batchrunner.model import Answer, Asset, Batch, Clip, Job, WantedJob
+from batchrunner.states import JobState
+from batchrunner.store.base import StoredJob
+
+_CHARGED = "FROM attempts WHERE job_id = jobs.id AND charge <> 'released'"
+BATCH_COLUMNS = "id, name, endpoint, paused_reason, paused_message, currency"
+JOB_COLUMNS = f"""
+    id, key, fingerprint, state, request, output, reason, message, attempts, not_before, purchase_id, task_id,
+    provider_status, progress, submitted_at, expires_at, wanted, position,
+    clip_path, clip_bytes, clip_sha256, clip_seconds, clip_width, clip_height, clip_sound,
+    (SELECT price {_CHARGED} ORDER BY number DESC LIMIT 1) AS price
+"""
+STORED_JOB_COLUMNS = f"""
+    id, key, fingerprint, state, attempts, output, wanted, position,
+    attempts > 0 AND EXISTS (SELECT 1 {_CHARGED}) AS paid
+"""
+
+
+def to_text(at: datetime | None) -> str | None:
+    """UTC with a fixed width, so that times sort as text."""
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise ValueError(f"{at} has no time zone")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def to_time(text: str | None) -> datetime | None:
+    """What `to_text` wrote."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def to_glob(pattern: str) -> str:
+    """What `fnmatchcase` takes, as SQLite's GLOB: it negates with `^`, and a bracket must be closed."""
+    parts: list[str] = []
+    at = 0
+    while at < len(pattern):
+        end = _end_of_class(pattern, at) if pattern[at] == "[" else -1
+        if end < 0:
+            parts.append("[[]" if pattern[at] == "[" else pattern[at])
+            at += 1
+        else:
+            parts.append(_to_class(pattern[at + 1 : end]))
+            at = end + 1
+    return "".join(parts)
+
+
+def _end_of_class(pattern: str, start: int) -> int:
+    """Where the bracket that opens at `start` closes, or -1; a `]` that comes first belongs to the class."""
+    first = start + 2 if pattern[start + 1 : start + 2] == "!" else start + 1
+    return pattern.find("]", first + 1)
+
+
+def _to_class(body: str) -> str:
+    if body == "^":
+        return "^"
+    if body[0] == "^":
+        return f"[{body[1:]}^]"  # anywhere but first it stands for itself
+    return f"[^{body[1:]}]" if body[0] == "!" else f"[{body}]"
+
+
+def to_batch(row: sqlite3.Row) -> Batch:
+    return Batch(
+        id=row["id"],
+        name=row["name"],
+        endpoint=row["endpoint"],
+        paused=row["paused_reason"],
+        paused_message=row["paused_message"],
+        currency=row["currency"],
+    )
+
+
+def to_job(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row["id"],
+        key=row["key"],
+        fingerprint=row["fingerprint"],
+        state=JobState(row["state"]),
+        request=requests.from_json(row["request"]),
+        output=row["output"],
+        reason=row["reason"],
+        message=row["message"],
+        attempts=row["attempts"],
+        not_before=to_time(row["not_before"]),
+        purchase_id=row["purchase_id"],
+        task_id=row["task_id"],
+        provider_status=row["provider_status"],
+        progress=row["progress"],
+        submitted_at=to_time(row["submitted_at"]),
+        expires_at=to_time(row["expires_at"]),
+        clip=_to_clip(row),
+        price=row["price"],
+        wanted=bool(row["wanted"]),
+    )
+
+
+def _to_clip(row: sqlite3.Row) -> Clip | None:
+    if row["clip_path"] is None:
+        return None
+    return Clip(
+        path=row["clip_path"],
+        bytes=row["clip_bytes"],
+        sha256=row["clip_sha256"],
+        duration=row["clip_seconds"],
+        width=row["clip_width"],
+        height=row["clip_height"],
+        sound=bool(row["clip_sound"]),
+    )
+
+
+def clip_columns(clip: Clip) -> dict[str, Any]:
+    return {
+        "clip_path": clip.path,
+        "clip_bytes": clip.bytes,
+        "clip_sha256": clip.sha256,
+        "clip_seconds": clip.duration,
+        "clip_width": clip.width,
+        "clip_height": clip.height,
+        "clip_sound": int(clip.sound),
+    }
+
+
+def wanted_columns(wanted: WantedJob) -> dict[str, Any]:
+    """What the manifest decides of a job."""
+    return {
+        "key": wanted.key,
+        "fingerprint": wanted.fingerprint,
+        "prompt": wanted.request.prompt,  # again by itself: for people, who read the table
+        "request": requests.to_json(wanted.request),
+        "billing_key": wanted.request.billing_key,
+        "seconds": wanted.request.duration,
+        "output": wanted.output,
+        "position": wanted.position,
+        "place": None if wanted.place is None else str(wanted.place),
+    }
+
+
+def answer_columns(answer: Answer) -> dict[str, Any]:
+    return {
+        "rule": answer.rule,
+        "body_started": int(answer.body_started),
+        "http_status": answer.http_status,
+        "code": answer.code,
+        "message": answer.message,
+        "request_id": answer.request_id,
+    }
+
+
+def to_stored_job(row: sqlite3.Row) -> StoredJob:
+    return StoredJob(
+        id=row["id"],
+        key=row["key"],
+        fingerprint=row["fingerprint"],
+        state=JobState(row["state"]),
+        attempts=row["attempts"],
+        output=row["output"],
+        wanted=bool(row["wanted"]),
+        paid=bool(row["paid"]),
+    )
+
+
+def to_asset(row: sqlite3.Row) -> Asset:
+    uploaded_at = datetime.fromisoformat(row["uploaded_at"])
+    return Asset(sha256=row["sha256"], endpoint=row["endpoint"], url=row["url"], uploaded_at=uploaded_at)

@@ -1,0 +1,284 @@
+"""The store on SQLite: every verb one transaction, every transition guarded by the state that it leaves.
+
+Plain parameterised SQL on one connection; sqlite-utils makes the schema (`schema.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, WantedJob
+from batchrunner.states import JobEvent, JobState, advance, sources
+from batchrunner.store.base import Changes
+from batchrunner.store.connect import open_for_reading, open_for_writing
+from batchrunner.store.faults import told_as_storage_error
+from batchrunner.store.ledger import CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE
+from batchrunner.store.queries import Questions
+from batchrunner.store.rows import BATCH_COLUMNS, answer_columns, clip_columns, to_batch, to_text, wanted_columns
+
+UNPAID = """
+    (state = 'pending' OR state IN ('cancelled', 'failed') AND NOT EXISTS
+        (SELECT 1 FROM attempts WHERE job_id = jobs.id AND charge <> 'released'))
+"""
+"""Jobs whose request the manifest may still change: nothing is bought for them, nor can be before they are claimed."""
+
+
+class SqliteStore(Questions):
+    """Jobs, their purchases and their history, in one file."""
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Self:
+        """The one store that writes; the caller holds the `DatabaseLock`. A new file is made if there is none."""
+        path = Path(path)
+        with told_as_storage_error(path):
+            store = cls(open_for_writing(path), path)
+        store._begin = "BEGIN IMMEDIATE"  # a deferred one fails at once, without waiting, when it comes to write
+        return store
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Self:
+        """A store that answers questions, beside a run or without one; its `transaction` is one snapshot."""
+        path = Path(path)
+        with told_as_storage_error(path):
+            return cls(open_for_reading(path), path)
+
+    # batches and runs
+
+    def open_batch(self, name: str, *, endpoint: str, currency: str | None, now: datetime) -> Batch:
+        sql = f"""
+            INSERT INTO batches (name, endpoint, currency, created_at) VALUES (?, ?, ?, ?)
+            ON CONFLICT (name) DO UPDATE SET
+                currency = coalesce(excluded.currency, currency),
+                endpoint = CASE WHEN EXISTS (SELECT 1 FROM spending WHERE batch_id = batches.id)
+                    THEN endpoint ELSE excluded.endpoint END
+            RETURNING {BATCH_COLUMNS}
+        """
+        with self.transaction():
+            return to_batch(self._rows(sql, (name, endpoint, currency, to_text(now)))[0])
+
+    def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
+        sql = "INSERT INTO runs (batch_id, pid, host, started_at) VALUES (?, ?, ?, ?) RETURNING id"
+        with self.transaction():
+            return int(self._rows(sql, (batch_id, pid, host, to_text(now)))[0]["id"])
+
+    def finish_run(self, run_id: int, *, exit_code: int, now: datetime) -> None:
+        with self.transaction():
+            self._run("UPDATE runs SET finished_at = ?, exit_code = ? WHERE id = ?", (to_text(now), exit_code, run_id))
+
+    def pause(self, batch_id: int, reason: str, message: str, *, now: datetime) -> None:
+        sql = "UPDATE batches SET paused_reason = ?, paused_message = ?, paused_at = ? WHERE id = ?"
+        with self.transaction():
+            self._run(sql, (reason, message, to_text(now), batch_id))
+
+    def unpause(self, batch_id: int, *, now: datetime) -> None:
+        sql = "UPDATE batches SET paused_reason = NULL, paused_message = NULL, paused_at = NULL WHERE id = ?"
+        with self.transaction():
+            self._run(sql, (batch_id,))
+
+    # the plan
+
+    def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None:
+        with self.transaction():
+            for job_id in changes.orphaned:
+                self._run("UPDATE jobs SET wanted = 0 WHERE id = ? AND batch_id = ? AND wanted = 1", (job_id, batch_id))
+            self._give_up_keys(batch_id, changes)
+            for job_id, wanted in changes.replaced:
+                self._replace(batch_id, job_id, wanted, now=now)
+            for job_id, wanted in changes.kept:
+                self._keep(batch_id, job_id, wanted)
+            self._add(batch_id, changes.added, now=now)
+
+    def _give_up_keys(self, batch_id: int, changes: Changes) -> None:
+        """Jobs may take each other's keys; keys are unique among wanted jobs, so whoever changes its own steps aside."""
+        sql = "UPDATE jobs SET wanted = 0 WHERE id = ? AND batch_id = ? AND key <> ? AND wanted = 1"
+        for job_id, wanted in changes.replaced:
+            self._run(f"{sql} AND {UNPAID}", (job_id, batch_id, wanted.key))
+        for job_id, wanted in changes.kept:
+            self._run(sql, (job_id, batch_id, wanted.key))
+
+    def _replace(self, batch_id: int, job_id: int, wanted: WantedJob, *, now: datetime) -> None:
+        found = self._row(
+            f"SELECT fingerprint, state FROM jobs WHERE id = ? AND batch_id = ? AND {UNPAID}", (job_id, batch_id)
+        )
+        if found is None:
+            return
+        columns = {**wanted_columns(wanted), "wanted": 1, "updated_at": to_text(now)}
+        if found["state"] != JobState.PENDING or found["fingerprint"] != wanted.fingerprint:
+            columns["purchase_id"] = None  # another clip, or another try after a final answer, is another purchase
+        self._update(job_id, columns)
+        cleared = dict.fromkeys(
+            ("not_before", "task_id", "provider_status", "progress", "submitted_at", "expires_at"), None
+        )
+        self._move(job_id, JobEvent.RETRIED, now=now, note="the manifest asks for it anew", columns=cleared)
+
+    def _keep(self, batch_id: int, job_id: int, wanted: WantedJob) -> None:
+        sql = """
+            UPDATE jobs SET key = :key, position = :position, wanted = 1
+            WHERE id = :id AND batch_id = :batch_id AND (key <> :key OR position <> :position OR wanted = 0)
+        """
+        self._run(sql, {"id": job_id, "batch_id": batch_id, "key": wanted.key, "position": wanted.position})
+
+    def _add(self, batch_id: int, added: tuple[WantedJob, ...], *, now: datetime) -> None:
+        sql = """
+            INSERT INTO jobs (batch_id, key, fingerprint, prompt, request, billing_key, seconds, output, position, place,
+                created_at, updated_at)
+            VALUES (:batch_id, :key, :fingerprint, :prompt, :request, :billing_key, :seconds, :output, :position, :place,
+                :now, :now)
+        """
+        shared = {"batch_id": batch_id, "now": to_text(now)}
+        with told_as_storage_error(self._path):
+            self._connection.executemany(sql, ({**wanted_columns(wanted), **shared} for wanted in added))
+
+    # transitions
+
+    def recover(self, batch_id: int, *, now: datetime) -> int:
+        with self.transaction():
+            sql = "SELECT id FROM jobs WHERE batch_id = ? AND wanted IN (0, 1) AND state = ?"
+            rows = self._rows(sql, (batch_id, JobState.SUBMITTING))
+            for row in rows:
+                self._move(row["id"], JobEvent.UNANSWERED, now=now, reason=CRASH_REASON, message=CRASH_MESSAGE)
+                self._settle(row["id"], JobEvent.UNANSWERED, {"rule": CRASH_RULE})
+            return len(rows)
+
+    def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
+        with self.transaction():
+            job = self._row("SELECT batch_id, attempts, billing_key, seconds FROM jobs WHERE id = ?", (job_id,))
+            if job is None or (cap is not None and self._would_cost(job["batch_id"], intent) > cap):
+                return None
+            number = job["attempts"] + 1
+            columns = {
+                "purchase_id": intent.purchase_id,
+                "attempts": number,
+                "not_before": None,
+                "submitted_at": to_text(now),
+                "provider_status": None,
+                "progress": None,
+            }
+            if not self._move(job_id, JobEvent.CLAIMED, now=now, columns=columns):
+                return None
+            sql = """
+                INSERT INTO attempts (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+            """
+            priced = (intent.purchase_id, intent.price, job["billing_key"], job["seconds"], intent.body_sha256)
+            return int(self._rows(sql, (job_id, number, *priced, to_text(now)))[0]["id"])
+
+    def _would_cost(self, batch_id: int, intent: Intent) -> int:
+        money = self.money(batch_id)
+        return money.spent + money.committed + (intent.price or 0)
+
+    def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
+        with self.transaction():
+            if self._row("SELECT 1 FROM jobs WHERE task_id = ?", (task_id,)):
+                return False
+            columns = {"task_id": task_id, "submitted_at": to_text(now)}
+            return self._move(job_id, JobEvent.ACCEPTED, now=now, answer=answer, columns=columns)
+
+    def record_returned(
+        self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
+    ) -> bool:
+        columns = {"not_before": to_text(not_before), "submitted_at": None}
+        return self._move(job_id, JobEvent.RETURNED, now=now, answer=answer, reason=reason, columns=columns)
+
+    def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.REFUSED, now=now, answer=answer, reason=reason)
+
+    def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.UNANSWERED, now=now, answer=answer, reason=reason)
+
+    def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.REJECTED, now=now, reason=reason, message=message)
+
+    def record_progress(self, job_id: int, *, status: str, progress: int | None, now: datetime) -> bool:
+        sql = """
+            UPDATE jobs SET provider_status = :status, progress = :progress, updated_at = :now
+            WHERE id = :id AND state = 'running' AND (provider_status IS NOT :status OR progress IS NOT :progress)
+        """
+        with self.transaction():
+            changed = self._run(sql, {"id": job_id, "status": status, "progress": progress, "now": to_text(now)})
+            return changed.rowcount == 1
+
+    def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.FINISHED, now=now, columns={"expires_at": to_text(expires_at)})
+
+    def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
+
+    def record_vanished(self, job_id: int, *, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.VANISHED, now=now, reason=JobEvent.VANISHED, message=message)
+
+    def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.SAVED, now=now, columns=clip_columns(clip))
+
+    def record_expired(self, job_id: int, *, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.EXPIRED, now=now, reason=JobEvent.EXPIRED, message=message)
+
+    def record_bad_file(self, job_id: int, *, message: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.BAD_FILE, now=now, reason=JobEvent.BAD_FILE, message=message)
+
+    # frames
+
+    def record_asset(self, asset: Asset) -> None:
+        """Kept for other jobs and runs; a URL with a query may be signed and is not kept."""
+        if "?" in asset.url:
+            return
+        sql = """
+            INSERT INTO assets (sha256, endpoint, url, uploaded_at) VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET url = excluded.url, uploaded_at = excluded.uploaded_at
+        """
+        with self.transaction():
+            self._run(sql, (asset.sha256, asset.endpoint, asset.url, to_text(asset.uploaded_at)))
+
+    # one move of one job
+
+    def _move(
+        self,
+        job_id: int,
+        event: JobEvent,
+        *,
+        now: datetime,
+        answer: Answer | None = None,
+        reason: str | None = None,
+        message: str | None = None,
+        note: str | None = None,
+        columns: dict[str, Any] | None = None,
+    ) -> bool:
+        """The job, its open attempt and its history, together; False when the job is in none of the event's sources."""
+        message = message or (answer.message if answer else None)
+        changed = {**(columns or {}), "reason": reason, "message": message, "updated_at": to_text(now)}
+        with self.transaction():
+            for source in sources(event):
+                target = advance(source, event)
+                if self._update(job_id, {**changed, "state": target}, guard=source):
+                    self._note(job_id, event, source, target, note=note or reason, now=now)
+                    self._settle(job_id, event, _answered(answer, now))
+                    return True
+            return False
+
+    def _update(self, job_id: int, columns: dict[str, Any], *, guard: JobState | None = None) -> bool:
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        sql = f"UPDATE jobs SET {assignments} WHERE id = ?" + (" AND state = ?" if guard else "")
+        parameters = (*columns.values(), job_id, *((guard,) if guard else ()))
+        return self._run(sql, parameters).rowcount == 1
+
+    def _note(
+        self, job_id: int, event: JobEvent, source: JobState, target: JobState, *, note: str | None, now: datetime
+    ) -> None:
+        sql = "INSERT INTO events (at, job_id, from_state, to_state, event, note) VALUES (?, ?, ?, ?, ?, ?)"
+        self._run(sql, (to_text(now), job_id, source, target, event, note))
+
+    def _settle(self, job_id: int, event: JobEvent, answered: dict[str, Any]) -> None:
+        """What the event means for the money of the job's open attempt, and what the provider answered."""
+        if (charge := CHARGES.get(event)) is None:
+            return
+        columns = {**answered, "outcome": event, "charge": charge}
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        sql = f"UPDATE attempts SET {assignments} WHERE job_id = ? AND charge = 'committed'"
+        self._run(sql, (*columns.values(), job_id))
+
+
+def _answered(answer: Answer | None, now: datetime) -> dict[str, Any]:
+    return {} if answer is None else {**answer_columns(answer), "answered_at": to_text(now)}

@@ -1,0 +1,662 @@
+"""What every store does: the same suite over the one in memory and the one on SQLite."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from batchrunner.diagnostic import Place
+from batchrunner.errors import StorageError
+from batchrunner.model import Answer, AspectRatio, Asset, Clip, Frame, Intent, Mode, Money, VideoRequest, WantedJob
+from batchrunner.request import fingerprint
+from batchrunner.states import IN_FLIGHT, TRANSITIONS, JobEvent, JobState, advance, sources
+from batchrunner.store.base import Changes
+from batchrunner.store.memory import MemoryStore
+from batchrunner.store.sqlite import SqliteStore
+
+NOW = datetime(2026, 11, 22, 1, 0, 3, 123456, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+YES = Answer(rule="S200", http_status=200, request_id="req-1")
+NO = Answer(rule="S400", http_status=400, code="invalid_prompt", message="the prompt was refused")
+CLIP = Clip(path="a.mp4", bytes=10, sha256="c" * 64, duration=5.04, width=1280, height=720, sound=True)
+RICH = VideoRequest(
+    prompt="一只猫 [in the rain]",
+    mode=Mode.PRO,
+    duration=10,
+    aspect_ratio=AspectRatio.PORTRAIT,
+    frames=(
+        Frame(source="a.png", sha256="a" * 64, local=True, size=(720, 1280)),
+        Frame(source="https://example.com/b.png", sha256="b" * 64, local=False),
+    ),
+    audio=True,
+    negative_prompt="blur",
+    watermark=False,
+)
+
+
+@pytest.fixture(params=[MemoryStore, SqliteStore], ids=lambda kind: kind.__name__)
+def store(request, tmp_path):
+    store = MemoryStore() if request.param is MemoryStore else SqliteStore.open(tmp_path / "batch.db")
+    yield store
+    store.close()
+
+
+def wanted(key, position=0, *, prompt=None, request=None):
+    request = request or VideoRequest(prompt=prompt or key)
+    place = Place(file="m.yaml", line=position + 1, column=3)
+    return WantedJob(
+        key=key, fingerprint=fingerprint(request), request=request, output=f"{key}.mp4", position=position, place=place
+    )
+
+
+def intent(name="p", price=100):
+    return Intent(purchase_id=name, body_sha256="d" * 64, price=price)
+
+
+def new_batch(store, *keys, name="b"):
+    """A batch with one pending job for each key; its id and the jobs' ids."""
+    batch = store.open_batch(name, endpoint="toapis.com", currency="USD", now=NOW)
+    added = tuple(wanted(key, position) for position, key in enumerate(keys))
+    store.apply(batch.id, Changes(added=added), now=NOW)
+    ids = {job.key: job.id for job in store.jobs(batch.id)}
+    return batch.id, *(ids[key] for key in keys)
+
+
+VERBS = {
+    JobEvent.CLAIMED: lambda s, i: s.record_intent(i, intent(f"p{i}"), cap=None, now=LATER),
+    JobEvent.REJECTED: lambda s, i: s.record_rejected(i, reason="frame", message="too small", now=LATER),
+    JobEvent.ACCEPTED: lambda s, i: s.record_accepted(i, f"t{i}", YES, now=LATER),
+    JobEvent.REFUSED: lambda s, i: s.record_refused(i, NO, reason="invalid", now=LATER),
+    JobEvent.RETURNED: lambda s, i: s.record_returned(i, NO, reason="busy", not_before=LATER, now=LATER),
+    JobEvent.UNANSWERED: lambda s, i: s.record_unanswered(i, NO, reason="timeout", now=LATER),
+    JobEvent.FINISHED: lambda s, i: s.record_finished(i, expires_at=LATER, now=LATER),
+    JobEvent.TASK_FAILED: lambda s, i: s.record_task_failed(i, reason="moderation", message="no", now=LATER),
+    JobEvent.VANISHED: lambda s, i: s.record_vanished(i, message="404", now=LATER),
+    JobEvent.SAVED: lambda s, i: s.record_saved(i, CLIP, now=LATER),
+    JobEvent.EXPIRED: lambda s, i: s.record_expired(i, message="too late", now=LATER),
+    JobEvent.BAD_FILE: lambda s, i: s.record_bad_file(i, message="3 s instead of 5", now=LATER),
+}
+"""The verb of each event that the port has one for."""
+NO_VERB_YET = {JobEvent.CANCELLED, JobEvent.FOUND, JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.RETRIED}
+PATHS = {
+    JobState.PENDING: (),
+    JobState.SUBMITTING: (JobEvent.CLAIMED,),
+    JobState.IN_DOUBT: (JobEvent.CLAIMED, JobEvent.UNANSWERED),
+    JobState.RUNNING: (JobEvent.CLAIMED, JobEvent.ACCEPTED),
+    JobState.FETCHING: (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED),
+    JobState.DONE: (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.SAVED),
+    JobState.FAILED: (JobEvent.CLAIMED, JobEvent.REFUSED),
+}
+"""How a new job gets to a state, by verbs."""
+
+
+def bring(store, job_id, state):
+    for event in PATHS[state]:
+        assert VERBS[event](store, job_id)
+
+
+def snapshot(store, batch_id):
+    return list(store.jobs(batch_id, wanted_only=False)), store.money(batch_id), store.counts(batch_id)
+
+
+# transitions
+
+
+def test_every_event_has_a_verb_or_is_known_to_have_none():
+    assert set(VERBS) | NO_VERB_YET == set(JobEvent)
+    assert not set(VERBS) & NO_VERB_YET
+
+
+@pytest.mark.parametrize("event", VERBS)
+@pytest.mark.parametrize("state", PATHS)
+def test_a_verb_applies_exactly_where_the_table_says(store, state, event):
+    batch_id, job_id, other = new_batch(store, "a", "other")
+    bring(store, job_id, state)
+    before = snapshot(store, batch_id)
+
+    applied = bool(VERBS[event](store, job_id))
+
+    assert applied == (event in TRANSITIONS[state])
+    if applied:
+        assert store.job(job_id).state == advance(state, event)
+        assert store.counts(batch_id) == count_by_hand(store, batch_id)
+        assert store.in_flight(batch_id) == int(advance(state, event) in IN_FLIGHT)
+    else:
+        assert snapshot(store, batch_id) == before
+    assert store.job(other).state == JobState.PENDING
+
+
+def count_by_hand(store, batch_id):
+    states = [job.state for job in store.jobs(batch_id)]
+    return {state: states.count(state) for state in JobState if state in states}
+
+
+@pytest.mark.parametrize("event", VERBS)
+def test_a_job_that_does_not_exist_is_not_moved(store, event):
+    new_batch(store, "a")
+    assert not VERBS[event](store, 99)
+
+
+def test_a_job_that_does_not_exist_cannot_be_read(store):
+    with pytest.raises(KeyError, match="99"):
+        store.job(99)
+
+
+def test_a_clip_from_the_manifest_to_the_disk(store):
+    batch_id = store.open_batch("b", endpoint="toapis.com", currency=None, now=NOW).id
+    store.apply(batch_id, Changes(added=(wanted("cat", request=RICH),)), now=NOW)
+    (job,) = store.jobs(batch_id)
+    assert (job.request, job.output, job.attempts, job.wanted) == (RICH, "cat.mp4", 0, True)
+
+    assert store.record_intent(job.id, intent("p1"), cap=None, now=NOW)
+    sent = store.job(job.id)
+    assert (sent.state, sent.attempts, sent.purchase_id, sent.submitted_at) == (JobState.SUBMITTING, 1, "p1", NOW)
+    assert store.record_accepted(job.id, "t1", YES, now=LATER)
+    assert store.job(job.id).submitted_at == LATER
+    assert store.record_progress(job.id, status="processing", progress=40, now=LATER)
+    running = store.job(job.id)
+    assert (running.task_id, running.provider_status, running.progress) == ("t1", "processing", 40)
+    assert store.record_finished(job.id, expires_at=LATER, now=NOW)
+    assert store.job(job.id).expires_at == LATER
+    assert store.record_saved(job.id, CLIP, now=NOW)
+    done = store.job(job.id)
+    assert (done.state, done.clip, done.reason, done.purchase_id) == (JobState.DONE, CLIP, None, "p1")
+
+
+def test_progress_that_is_no_news_is_not_written(store):
+    _, job_id = new_batch(store, "a")
+    assert not store.record_progress(job_id, status="queued", progress=None, now=NOW)
+    bring(store, job_id, JobState.RUNNING)
+    assert store.record_progress(job_id, status="queued", progress=None, now=NOW)
+    assert not store.record_progress(job_id, status="queued", progress=None, now=LATER)
+    assert store.record_progress(job_id, status="queued", progress=0, now=LATER)
+
+
+def test_a_returned_job_keeps_its_purchase_and_waits(store):
+    batch_id, job_id = new_batch(store, "a")
+    store.record_intent(job_id, intent("p1"), cap=None, now=NOW)
+    assert store.record_returned(job_id, NO, reason="busy", not_before=LATER, now=NOW)
+    job = store.job(job_id)
+    assert (job.purchase_id, job.attempts, job.reason, job.message) == ("p1", 1, "busy", NO.message)
+    assert (job.not_before, job.submitted_at) == (LATER, None)
+    assert store.sendable(batch_id, now=NOW, limit=9) == []
+    assert store.record_intent(job_id, intent("p1"), cap=None, now=LATER)
+    job = store.job(job_id)
+    assert (job.attempts, job.reason, job.message, job.not_before) == (2, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "reason", "message"),
+    [
+        (JobState.PENDING, JobEvent.REJECTED, "frame", "too small"),
+        (JobState.SUBMITTING, JobEvent.REFUSED, "invalid", NO.message),
+        (JobState.SUBMITTING, JobEvent.UNANSWERED, "timeout", NO.message),
+        (JobState.RUNNING, JobEvent.TASK_FAILED, "moderation", "no"),
+        (JobState.RUNNING, JobEvent.VANISHED, "vanished", "404"),
+        (JobState.FETCHING, JobEvent.EXPIRED, "expired", "too late"),
+        (JobState.FETCHING, JobEvent.BAD_FILE, "bad_file", "3 s instead of 5"),
+    ],
+)
+def test_a_job_says_why(store, state, event, reason, message):
+    _, job_id = new_batch(store, "a")
+    bring(store, job_id, state)
+    VERBS[event](store, job_id)
+    job = store.job(job_id)
+    assert (job.reason, job.message) == (reason, message)
+    assert type(job.reason) is str
+
+
+def test_a_task_belongs_to_one_job(store):
+    batch_id, a, b = new_batch(store, "a", "b")
+    store.record_intent(a, intent("pa"), cap=None, now=NOW)
+    store.record_intent(b, intent("pb"), cap=None, now=NOW)
+    assert store.record_accepted(a, "t", YES, now=NOW)
+    before = snapshot(store, batch_id)
+    assert not store.record_accepted(b, "t", YES, now=NOW)
+    assert snapshot(store, batch_id) == before
+    assert store.record_unanswered(b, YES, reason="foreign_task", now=NOW)
+
+
+def test_a_purchase_belongs_to_one_job(store):
+    batch_id, a, b = new_batch(store, "a", "b")
+    store.record_intent(a, intent("p"), cap=None, now=NOW)
+    before = snapshot(store, batch_id)
+    with pytest.raises(StorageError, match="rules"):
+        store.record_intent(b, intent("p"), cap=None, now=NOW)
+    assert snapshot(store, batch_id) == before
+
+
+def test_a_job_has_at_most_one_open_attempt(store):
+    batch_id, job_id = new_batch(store, "a")
+    first = store.record_intent(job_id, intent("p"), cap=None, now=NOW)
+    assert first is not None
+    assert store.record_intent(job_id, intent("p"), cap=None, now=NOW) is None
+    assert (store.job(job_id).attempts, store.money(batch_id).committed) == (1, 100)
+    store.record_returned(job_id, NO, reason="busy", not_before=None, now=NOW)
+    second = store.record_intent(job_id, intent("p"), cap=None, now=NOW)
+    assert second not in (None, first)
+
+
+def test_after_a_crash_every_unanswered_submission_is_in_doubt_and_nothing_else_moves(store):
+    batch_id, *ids = new_batch(store, *"abcdefg")
+    for job_id, state in zip(ids, PATHS, strict=True):
+        bring(store, job_id, state)
+    other, stranger = new_batch(store, "x", name="other")
+    bring(store, stranger, JobState.SUBMITTING)
+    money = store.money(batch_id)
+
+    assert store.recover(batch_id, now=LATER) == 1
+
+    states = [store.job(job_id).state for job_id in ids]
+    assert states == [JobState.IN_DOUBT if state is JobState.SUBMITTING else state for state in PATHS]
+    job = store.job(ids[1])
+    assert (job.reason, job.submitted_at, job.purchase_id) == ("crash", LATER, f"p{ids[1]}")
+    assert "not sent again" in job.message
+    assert store.money(batch_id) == money
+    assert store.job(stranger).state == JobState.SUBMITTING
+    assert store.recover(batch_id, now=LATER) == 0
+    assert store.in_flight(other) == 1
+
+
+def test_recovery_covers_jobs_that_the_manifest_dropped(store):
+    batch_id, job_id = new_batch(store, "a")
+    bring(store, job_id, JobState.SUBMITTING)
+    store.apply(batch_id, Changes(orphaned=(job_id,)), now=NOW)
+    assert store.recover(batch_id, now=NOW) == 1
+
+
+# money
+
+
+@pytest.mark.parametrize(
+    ("path", "spent", "committed"),
+    [
+        ((), 0, 0),
+        ((JobEvent.CLAIMED,), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.UNANSWERED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.RETURNED), 0, 0),
+        ((JobEvent.CLAIMED, JobEvent.REFUSED), 0, 0),
+        ((JobEvent.CLAIMED, JobEvent.RETURNED, JobEvent.CLAIMED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.TASK_FAILED), 0, 0),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.VANISHED), 100, 0),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED), 100, 0),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.SAVED), 100, 0),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.EXPIRED), 100, 0),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.BAD_FILE), 100, 0),
+    ],
+    ids=lambda path: "-".join(path) if isinstance(path, tuple) else "",
+)
+def test_money_follows_what_the_provider_did(store, path, spent, committed):
+    batch_id, job_id = new_batch(store, "a")
+    for event in path:
+        assert VERBS[event](store, job_id)
+    seconds = {"720P": 5} if spent or committed else {}
+    assert store.money(batch_id) == Money(spent=spent, committed=committed, seconds=seconds)
+
+
+def test_billing_seconds_and_unpriced_purchases(store):
+    batch_id = store.open_batch("b", endpoint="e", currency=None, now=NOW).id
+    added = (wanted("a"), wanted("b", 1), wanted("cat", 2, request=RICH))
+    store.apply(batch_id, Changes(added=added), now=NOW)
+    for job, price in zip(store.jobs(batch_id), (None, 7, None), strict=True):
+        store.record_intent(job.id, intent(job.key, price), cap=5, now=NOW)  # the cap holds what has a price
+    assert store.money(batch_id) == Money(committed=0, seconds={"720P": 5, "1080P+Sound": 10}, unpriced=2)
+    store.record_refused(1, NO, reason="x", now=NOW)
+    assert store.money(batch_id) == Money(seconds={"1080P+Sound": 10}, unpriced=1)
+
+
+def test_money_is_counted_by_batch(store):
+    one, a = new_batch(store, "a", name="one")
+    two, b = new_batch(store, "a", name="two")
+    bring(store, a, JobState.RUNNING)
+    assert (store.money(one).committed, store.money(two).committed) == (100, 0)
+    assert store.record_intent(b, intent("pb"), cap=100, now=NOW)
+
+
+def test_the_cap_counts_spent_committed_and_this_one(store):
+    batch_id, *ids = new_batch(store, *"abcd")
+    bring(store, ids[0], JobState.DONE)
+    bring(store, ids[1], JobState.IN_DOUBT)
+    before = snapshot(store, batch_id)
+    assert store.record_intent(ids[2], intent("p3"), cap=299, now=NOW) is None
+    assert snapshot(store, batch_id) == before
+    assert store.record_intent(ids[2], intent("p3"), cap=300, now=NOW)
+    assert store.record_intent(ids[3], intent("p4"), cap=300, now=NOW) is None
+    store.record_refused(ids[2], NO, reason="x", now=NOW)
+    assert store.record_intent(ids[3], intent("p4"), cap=300, now=NOW)
+
+
+def test_intents_that_share_a_transaction_see_each_other(store):
+    _, *ids = new_batch(store, *"abc")
+    with store.transaction():
+        made = [store.record_intent(job_id, intent(f"p{job_id}"), cap=250, now=NOW) for job_id in ids]
+    assert [attempt is not None for attempt in made] == [True, True, False]
+
+
+# transactions
+
+
+class Boom(Exception):
+    pass
+
+
+def test_a_transaction_that_raises_changes_nothing(store):
+    batch_id, a, b = new_batch(store, "a", "b")
+    bring(store, b, JobState.RUNNING)
+    before = snapshot(store, batch_id)
+
+    def work():
+        with store.transaction():
+            bring(store, a, JobState.RUNNING)
+            store.record_finished(b, expires_at=None, now=NOW)
+            store.apply(batch_id, Changes(added=(wanted("new", 9),), orphaned=(b,)), now=NOW)
+            store.pause(batch_id, "r", "m", now=NOW)
+            store.record_asset(Asset(sha256="s", endpoint="e", url="https://x/y", uploaded_at=NOW))
+            store.open_batch("another", endpoint="e", currency=None, now=NOW)
+            raise Boom
+
+    with pytest.raises(Boom):
+        work()
+    assert snapshot(store, batch_id) == before
+    assert store.asset("s", endpoint="e") is None
+    assert [batch.name for batch in store.batches()] == ["b"]
+    assert store.batches()[0].paused is None
+    bring(store, a, JobState.DONE)  # and works on
+
+
+def test_a_block_inside_is_undone_alone(store):
+    _, a, b, c = new_batch(store, "a", "b", "c")
+
+    def fail():
+        with store.transaction():
+            bring(store, b, JobState.RUNNING)
+            raise Boom
+
+    with store.transaction():
+        bring(store, a, JobState.RUNNING)
+        with pytest.raises(Boom):
+            fail()
+        bring(store, c, JobState.SUBMITTING)
+    states = [store.job(job_id).state for job_id in (a, b, c)]
+    assert states == [JobState.RUNNING, JobState.PENDING, JobState.SUBMITTING]
+
+
+# batches
+
+
+def test_a_batch_is_made_once(store):
+    batch = store.open_batch("b", endpoint="emulator", currency=None, now=NOW)
+    again = store.open_batch("b", endpoint="emulator", currency="USD", now=LATER)
+    assert (again.id, again.currency) == (batch.id, "USD")
+    assert store.open_batch("b", endpoint="emulator", currency=None, now=LATER).currency == "USD"
+    assert store.batch("b") == again
+    assert store.batch("c") is None
+
+
+def test_a_batch_keeps_its_endpoint_once_something_was_submitted(store):
+    _, job_id = new_batch(store, "a")
+    assert store.open_batch("b", endpoint="emulator", currency="USD", now=NOW).endpoint == "emulator"
+    store.record_intent(job_id, intent(), cap=None, now=NOW)
+    store.record_returned(job_id, NO, reason="busy", not_before=None, now=NOW)
+    assert store.open_batch("b", endpoint="toapis.com", currency="USD", now=NOW).endpoint == "emulator"
+
+
+def test_the_batch_last_worked_on_comes_first(store):
+    ids = {name: store.open_batch(name, endpoint="e", currency=None, now=NOW).id for name in "abc"}
+    assert [batch.name for batch in store.batches()] == ["c", "b", "a"]
+    run = store.start_run(ids["a"], pid=1, host="h", now=LATER)
+    store.finish_run(run, exit_code=0, now=LATER)
+    store.start_run(ids["b"], pid=1, host="h", now=LATER + timedelta(hours=1))
+    assert [batch.name for batch in store.batches()] == ["b", "a", "c"]
+
+
+def test_a_pause_says_why_and_ends(store):
+    batch_id, _ = new_batch(store, "a")
+    store.pause(batch_id, "balance", "top up the account", now=NOW)
+    batch = store.batch("b")
+    assert (batch.paused, batch.paused_message) == ("balance", "top up the account")
+    store.unpause(batch_id, now=LATER)
+    assert store.batch("b").paused is None
+
+
+# questions
+
+
+def test_jobs_come_in_manifest_order_whatever_their_state(store):
+    batch_id = store.open_batch("b", endpoint="e", currency=None, now=NOW).id
+    added = tuple(wanted(key, position) for position, key in ((3, "d"), (0, "a"), (2, "c"), (1, "b")))
+    store.apply(batch_id, Changes(added=added), now=NOW)
+    ids = {job.key: job.id for job in store.jobs(batch_id)}
+    bring(store, ids["b"], JobState.DONE)
+    bring(store, ids["d"], JobState.RUNNING)
+    store.apply(batch_id, Changes(orphaned=(ids["a"],)), now=NOW)
+
+    def keys(**choice):
+        return [job.key for job in store.jobs(batch_id, **choice)]
+
+    assert keys() == ["b", "c", "d"]
+    assert keys(wanted_only=False) == ["a", "b", "c", "d"]
+    assert keys(states=[JobState.RUNNING, JobState.DONE]) == ["b", "d"]
+    assert keys(states=iter([JobState.PENDING]), wanted_only=False) == ["a", "c"]
+    assert [job.key for job in store.stored_jobs(batch_id)] == ["a", "b", "c", "d"]
+    assert [job.wanted for job in store.stored_jobs(batch_id)] == [False, True, True, True]
+
+
+def test_counts_and_in_flight(store):
+    batch_id, *ids = new_batch(store, *"abcdefg")
+    for job_id, state in zip(ids, PATHS, strict=True):
+        bring(store, job_id, state)
+    assert store.counts(batch_id) == dict.fromkeys(PATHS, 1)
+    assert store.in_flight(batch_id) == 3
+    store.apply(batch_id, Changes(orphaned=tuple(ids[:4])), now=NOW)
+    assert store.counts(batch_id) == dict.fromkeys(list(PATHS)[4:], 1)
+    assert store.in_flight(batch_id) == 3
+    assert store.counts(batch_id + 1) == {}
+
+
+def test_sendable_waits_for_its_time(store):
+    batch_id, a, b, c, d = new_batch(store, "a", "b", "c", "d")
+    assert store.next_not_before(batch_id) is None
+    for job_id, minutes in ((a, 9), (b, 5)):
+        store.record_intent(job_id, intent(f"p{job_id}"), cap=None, now=NOW)
+        wait = NOW + timedelta(minutes=minutes)
+        store.record_returned(job_id, NO, reason="busy", not_before=wait, now=NOW)
+    store.apply(batch_id, Changes(orphaned=(d,)), now=NOW)
+
+    def keys(now, limit=9):
+        return [job.key for job in store.sendable(batch_id, now=now, limit=limit)]
+
+    assert keys(NOW) == ["c"]
+    assert keys(LATER - timedelta(microseconds=1)) == ["c"]
+    assert keys(LATER) == ["b", "c"]
+    assert keys(LATER + timedelta(hours=1)) == ["a", "b", "c"]
+    assert keys(LATER + timedelta(hours=1), limit=2) == ["a", "b"]
+    assert keys(LATER, limit=0) == keys(LATER, limit=-1) == []
+    assert store.next_not_before(batch_id) == LATER
+    assert store.next_not_before(batch_id, only="a") == NOW + timedelta(minutes=9)
+    assert store.next_not_before(batch_id, only="c") is None
+    store.record_intent(c, intent("pc"), cap=None, now=NOW)
+    assert keys(NOW) == []
+
+
+KEYS = ("a", "b", "ab", "A", "猫", "a-1", "a[1]", "^a", "a]", "x*y", "scene/one", "!")
+
+
+@pytest.mark.parametrize(
+    ("only", "matching"),
+    [
+        ("*", KEYS),
+        ("a", ("a",)),
+        ("a*", ("a", "ab", "a-1", "a[1]", "a]")),
+        ("?", ("a", "b", "A", "猫", "!")),
+        ("[ab]", ("a", "b")),
+        ("[!ab]", ("A", "猫", "!")),
+        ("[a-c]", ("a", "b")),
+        ("[^a]", ("a",)),
+        ("[^]a", ("^a",)),
+        ("a[[]1]", ("a[1]",)),
+        ("a[", ()),
+        ("a[1", ()),
+        ("a[]]", ("a]",)),
+        ("x[*]y", ("x*y",)),
+        ("scene*", ("scene/one",)),
+        ("[!]", ()),
+        ("", ()),
+    ],
+)
+def test_a_glob_over_keys(store, only, matching):
+    batch_id, *_ = new_batch(store, *KEYS)
+    assert [job.key for job in store.sendable(batch_id, now=NOW, limit=99, only=only)] == list(matching)
+    assert store.counts(batch_id, only=only) == ({JobState.PENDING: len(matching)} if matching else {})
+
+
+# the plan
+
+
+def test_a_job_never_sent_takes_the_new_request(store):
+    batch_id, job_id = new_batch(store, "a")
+    new = wanted("renamed", 7, prompt="another")
+    store.apply(batch_id, Changes(replaced=((job_id, new),)), now=LATER)
+    job = store.job(job_id)
+    assert (job.key, job.request, job.fingerprint, job.output) == (new.key, new.request, new.fingerprint, new.output)
+    assert job.state == JobState.PENDING
+
+
+def test_a_new_request_is_a_new_purchase_and_the_same_one_is_not(store):
+    batch_id, job_id = new_batch(store, "a")
+    store.record_intent(job_id, intent("p1"), cap=None, now=NOW)
+    store.record_returned(job_id, NO, reason="busy", not_before=LATER, now=NOW)
+    store.apply(batch_id, Changes(replaced=((job_id, wanted("a", 5)),)), now=NOW)
+    assert store.job(job_id).purchase_id == "p1"
+    store.apply(batch_id, Changes(replaced=((job_id, wanted("a", 5, prompt="other")),)), now=NOW)
+    job = store.job(job_id)
+    assert (job.purchase_id, job.state, job.not_before) == (None, JobState.PENDING, LATER)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (JobEvent.REJECTED,),
+        (JobEvent.CLAIMED, JobEvent.REFUSED),
+        (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.TASK_FAILED),
+    ],
+)
+def test_a_job_that_failed_for_nothing_may_be_sent_with_another_request(store, path):
+    batch_id, job_id = new_batch(store, "a")
+    for event in path:
+        assert VERBS[event](store, job_id)
+    attempts = store.job(job_id).attempts
+    assert not next(store.stored_jobs(batch_id)).paid
+    store.apply(batch_id, Changes(replaced=((job_id, wanted("a", 1, prompt="other")),)), now=NOW)
+    job = store.job(job_id)
+    assert (job.state, job.reason, job.message, job.attempts) == (JobState.PENDING, None, None, attempts)
+    assert (job.purchase_id, job.task_id, job.submitted_at, job.price) == (None, None, None, None)
+    assert store.record_intent(job_id, intent("another"), cap=None, now=NOW)
+
+
+PAID = [
+    (JobEvent.CLAIMED,),
+    (JobEvent.CLAIMED, JobEvent.UNANSWERED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.VANISHED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.SAVED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.EXPIRED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.BAD_FILE),
+]
+
+
+@pytest.mark.parametrize("path", PAID, ids="-".join)
+def test_a_job_that_was_paid_for_is_never_replaced(store, path):
+    batch_id, job_id = new_batch(store, "a")
+    for event in path:
+        assert VERBS[event](store, job_id)
+    assert store.job(job_id).price == 100
+    assert next(store.stored_jobs(batch_id)).paid
+    before = snapshot(store, batch_id)
+    store.apply(batch_id, Changes(replaced=((job_id, wanted("z", 9, prompt="other")),)), now=NOW)
+    assert snapshot(store, batch_id) == before
+
+
+def test_a_kept_job_keeps_its_request(store):
+    batch_id, job_id = new_batch(store, "a")
+    bring(store, job_id, JobState.DONE)
+    before = store.job(job_id)
+    store.apply(batch_id, Changes(orphaned=(job_id,)), now=NOW)
+    assert not store.job(job_id).wanted
+    store.apply(batch_id, Changes(kept=((job_id, wanted("z", 9, prompt="other")),)), now=NOW)
+    job = store.job(job_id)
+    assert (job.key, job.wanted) == ("z", True)
+    assert (job.request, job.fingerprint, job.output, job.clip) == (
+        before.request,
+        before.fingerprint,
+        before.output,
+        before.clip,
+    )
+
+
+def test_jobs_may_exchange_their_keys(store):
+    batch_id, a, b, c = new_batch(store, "a", "b", "c")
+    bring(store, a, JobState.DONE)
+    bring(store, b, JobState.RUNNING)
+    changes = Changes(
+        kept=((a, wanted("b", 0)), (b, wanted("c", 1))), replaced=((c, wanted("a", 2)),), added=(wanted("d", 3),)
+    )
+    store.apply(batch_id, changes, now=NOW)
+    assert [(job.id, job.key) for job in store.jobs(batch_id)][:3] == [(a, "b"), (b, "c"), (c, "a")]
+    assert store.counts(batch_id) == count_by_hand(store, batch_id)
+
+
+def test_a_new_job_may_take_the_key_of_a_dropped_one(store):
+    batch_id, a = new_batch(store, "a")
+    bring(store, a, JobState.DONE)
+    store.apply(batch_id, Changes(orphaned=(a,), added=(wanted("a", prompt="other"),)), now=NOW)
+    assert [job.key for job in store.jobs(batch_id, wanted_only=False)] == ["a", "a"]
+    (new,) = store.jobs(batch_id)
+    store.apply(batch_id, Changes(orphaned=(new.id,), kept=((a, wanted("a")),)), now=NOW)
+    assert [job.id for job in store.jobs(batch_id)] == [a]
+
+
+def test_two_wanted_jobs_cannot_have_one_key(store):
+    batch_id, a = new_batch(store, "a")
+    with pytest.raises(StorageError, match="rules"):
+        store.apply(batch_id, Changes(added=(wanted("b", 1), wanted("a", 2)), orphaned=()), now=NOW)
+    assert [job.id for job in store.jobs(batch_id, wanted_only=False)] == [a]
+
+
+def test_a_plan_touches_its_own_batch_only(store):
+    one, a = new_batch(store, "a", name="one")
+    two, _ = new_batch(store, "a", name="two")
+    before = snapshot(store, one)
+    changes = Changes(orphaned=(a,), kept=((a, wanted("k")),), replaced=((a, wanted("r")),))
+    store.apply(two, changes, now=NOW)
+    assert snapshot(store, one) == before
+
+
+def test_a_plan_needs_a_batch(store):
+    with pytest.raises(StorageError):
+        store.apply(7, Changes(added=(wanted("a"),)), now=NOW)
+    with pytest.raises(StorageError):
+        store.start_run(7, pid=1, host="h", now=NOW)
+
+
+# frames
+
+
+def test_assets_are_kept_by_content_and_endpoint(store):
+    asset = Asset(sha256="a" * 64, endpoint="e", url="https://files/x.png", uploaded_at=NOW)
+    store.record_asset(asset)
+    assert store.asset(asset.sha256, endpoint="e") == asset
+    assert store.asset(asset.sha256, endpoint="other") is None
+    newer = Asset(sha256=asset.sha256, endpoint="e", url="https://files/y.png", uploaded_at=LATER)
+    store.record_asset(newer)
+    assert store.asset(asset.sha256, endpoint="e") == newer
+
+
+def test_a_url_that_may_be_signed_is_not_kept(store):
+    store.record_asset(Asset(sha256="s", endpoint="e", url="https://files/x.png?sig=secret", uploaded_at=NOW))
+    assert store.asset("s", endpoint="e") is None
+
+
+def test_every_verb_of_one_source_names_it():
+    assert all(len(sources(event)) == 1 for event in VERBS)

@@ -1,0 +1,95 @@
+"""One run at a time, whatever became of the last one."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from batchrunner.errors import LockedError, StorageError
+from batchrunner.store.lock import DatabaseLock
+
+NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
+HOLDER = """
+import sys
+from datetime import UTC, datetime
+from batchrunner.store.lock import DatabaseLock
+with DatabaseLock(sys.argv[1], now=datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "work" / "batch.db"
+
+
+@pytest.fixture
+def holder(path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_run_is_told_who_holds_the_database(path, holder):
+    with pytest.raises(LockedError) as caught:
+        DatabaseLock(path, now=NOW).acquire()
+    message = str(caught.value)
+    assert f"pid {holder.pid}" in message
+    assert "2026-11-22T01:00:03" in message
+    assert str(path) in message
+    assert os.uname().nodename in message
+    assert "batchrunner status" in caught.value.fix
+
+
+def test_a_holder_that_was_killed_frees_it(path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with DatabaseLock(path, now=NOW) as lock:
+        assert json.loads(lock.path.read_text())["pid"] == os.getpid()
+
+
+def test_a_holder_that_ends_frees_it(path, holder):
+    holder.stdin.close()
+    holder.wait()
+    DatabaseLock(path, now=NOW).acquire()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"pid": 1, "host": "elsewhere"}', "x" * 10_000])
+def test_what_a_stale_file_says_never_blocks(path, content):
+    path.parent.mkdir()
+    path.with_name("batch.db.lock").write_text(content)
+    with DatabaseLock(path, now=NOW) as lock:
+        assert json.loads(lock.path.read_text())["since"] == "2026-11-22T01:00:03.000000Z"
+
+
+def test_a_holder_that_has_not_said_its_name_yet_still_holds(path):
+    with DatabaseLock(path, now=NOW) as lock:
+        lock.path.write_text("")
+        with pytest.raises(LockedError, match="another run works on"):
+            DatabaseLock(path, now=NOW).acquire()
+
+
+def test_the_file_stays_and_the_lock_goes(path):
+    lock = DatabaseLock(path, now=NOW)
+    with lock, pytest.raises(LockedError):
+        DatabaseLock(path, now=NOW).acquire()
+    assert lock.path.exists()
+    assert stat.S_IMODE(lock.path.stat().st_mode) == 0o600
+    lock.release()
+    with lock:
+        pass
+
+
+def test_a_folder_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError):
+        DatabaseLock(tmp_path / "file" / "batch.db", now=NOW).acquire()

@@ -1,0 +1,174 @@
+"""Whatever is done to them, the store in memory and the one on SQLite answer the same."""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from batchrunner.errors import StorageError
+from batchrunner.model import Answer, Clip, Intent, Mode, VideoRequest, WantedJob
+from batchrunner.request import fingerprint
+from batchrunner.states import JobState
+from batchrunner.store.base import Changes
+from batchrunner.store.memory import MemoryStore
+from batchrunner.store.sqlite import SqliteStore
+
+START = datetime(2026, 11, 22, tzinfo=UTC)
+ANSWER = Answer(rule="R", http_status=500, message="what the provider said")
+CLIP = Clip(path="a.mp4", bytes=10, sha256="c", duration=5.0, width=1280, height=720, sound=False)
+
+job_ids = st.integers(1, 7)
+batch_ids = st.integers(1, 2)
+minutes = st.integers(0, 5)
+globs = st.none() | st.text("ab*?[]!^-", max_size=4)
+wanted_jobs = st.builds(
+    lambda key, prompt, position, mode: WantedJob(
+        key=key,
+        fingerprint=fingerprint(VideoRequest(prompt=prompt, mode=mode)),
+        request=VideoRequest(prompt=prompt, mode=mode),
+        output=f"{key}.mp4",
+        position=position,
+    ),
+    st.sampled_from(["a", "b", "ab", "ba", "a-"]),
+    st.sampled_from(["x", "y"]),
+    st.integers(0, 3),
+    st.sampled_from(Mode),
+)
+moves = st.lists(st.tuples(job_ids, wanted_jobs), max_size=3).map(tuple)
+TRANSITIONS = {
+    "record_rejected": {"reason": "frame", "message": "small"},
+    "record_refused": {"answer": ANSWER, "reason": "bad"},
+    "record_unanswered": {"answer": ANSWER, "reason": "timeout"},
+    "record_finished": {"expires_at": START},
+    "record_task_failed": {"reason": "moderation", "message": "no"},
+    "record_vanished": {"message": "404"},
+    "record_saved": {"clip": CLIP},
+    "record_expired": {"message": "late"},
+    "record_bad_file": {"message": "short"},
+}
+
+
+class TwoStores(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.stores = (MemoryStore(), SqliteStore.open(Path(self.folder.name) / "batch.db"))
+        self.now = START
+        for name in ("one", "two"):
+            self.both(lambda store, name=name: store.open_batch(name, endpoint="e", currency=None, now=START))
+        for number, key in enumerate(("a", "b", "ab")):
+            request = VideoRequest(prompt=key)
+            new = WantedJob(
+                key=key, fingerprint=fingerprint(request), request=request, output=f"{key}.mp4", position=number
+            )
+            self.both(lambda store, new=new: store.apply(1, Changes(added=(new,)), now=START))
+
+    def teardown(self):
+        for store in self.stores:
+            store.close()
+        self.folder.cleanup()
+
+    def both(self, action):
+        one, two = (self.outcome(action, store) for store in self.stores)
+        assert one == two
+        return one
+
+    def outcome(self, action, store):
+        try:
+            return action(store)
+        except (StorageError, KeyError) as error:
+            return type(error)
+
+    @rule(by=minutes)
+    def time_passes(self, by):
+        self.now += timedelta(minutes=by)
+
+    @rule(
+        batch=batch_ids, added=st.lists(wanted_jobs, max_size=2).map(tuple), replaced=moves, kept=moves, data=st.data()
+    )
+    def apply(self, batch, added, replaced, kept, data):
+        orphaned = data.draw(st.lists(job_ids, max_size=2).map(tuple))
+        changes = Changes(added=added, replaced=replaced, kept=kept, orphaned=orphaned)
+        self.both(lambda store: store.apply(batch, changes, now=self.now))
+
+    @rule(
+        job=job_ids, purchase=st.integers(1, 9), price=st.none() | st.integers(0, 9), cap=st.none() | st.integers(0, 30)
+    )
+    def intend(self, job, purchase, price, cap):
+        intent = Intent(purchase_id=f"p{purchase}", body_sha256="d", price=price)
+        self.both(lambda store: store.record_intent(job, intent, cap=cap, now=self.now) is not None)
+
+    @rule(job=job_ids, task=st.integers(1, 9))
+    def accept(self, job, task):
+        self.both(lambda store: store.record_accepted(job, f"t{task}", ANSWER, now=self.now))
+
+    @rule(job=job_ids, wait=st.none() | minutes)
+    def give_back(self, job, wait):
+        not_before = None if wait is None else self.now + timedelta(minutes=wait)
+        self.both(lambda store: store.record_returned(job, ANSWER, reason="busy", not_before=not_before, now=self.now))
+
+    @rule(job=job_ids, verb=st.sampled_from(sorted(TRANSITIONS)))
+    def move(self, job, verb):
+        self.both(lambda store: getattr(store, verb)(job, **TRANSITIONS[verb], now=self.now))
+
+    @rule(job=job_ids, progress=st.none() | st.integers(0, 2))
+    def progress(self, job, progress):
+        self.both(lambda store: store.record_progress(job, status="s", progress=progress, now=self.now))
+
+    @rule(batch=batch_ids)
+    def recover(self, batch):
+        self.both(lambda store: store.recover(batch, now=self.now))
+
+    @rule(batch=batch_ids)
+    def start_run(self, batch):
+        self.both(lambda store: store.start_run(batch, pid=1, host="h", now=self.now))
+
+    @rule(name=st.sampled_from(["one", "two"]), endpoint=st.sampled_from("ef"), currency=st.sampled_from([None, "USD"]))
+    def open_batch(self, name, endpoint, currency):
+        self.both(lambda store: store.open_batch(name, endpoint=endpoint, currency=currency, now=self.now))
+
+    @rule(jobs=st.lists(job_ids, min_size=1, max_size=3))
+    def undone(self, jobs):
+        def claim_and_fail(store):
+            with store.transaction():
+                for job in jobs:
+                    store.record_intent(
+                        job, Intent(purchase_id=f"q{job}", body_sha256="d", price=1), cap=None, now=START
+                    )
+                store.apply(1, Changes(orphaned=tuple(jobs)), now=START)
+                raise StorageError("undo")
+
+        self.both(claim_and_fail)
+
+    @rule(batch=batch_ids, only=globs, limit=st.integers(0, 4))
+    def ask(self, batch, only, limit):
+        self.both(lambda store: store.sendable(batch, now=self.now, limit=limit, only=only))
+        self.both(lambda store: store.counts(batch, only=only))
+        self.both(lambda store: store.next_not_before(batch, only=only))
+        self.both(lambda store: list(store.jobs(batch, states=[JobState.RUNNING, JobState.FAILED])))
+
+    @invariant()
+    def same(self):
+        self.both(lambda store: store.batches())
+        for batch in (1, 2):
+            self.both(lambda store, batch=batch: list(store.jobs(batch, wanted_only=False)))
+            self.both(lambda store, batch=batch: list(store.stored_jobs(batch)))
+            self.both(lambda store, batch=batch: store.counts(batch))
+            self.both(lambda store, batch=batch: store.in_flight(batch))
+            self.both(lambda store, batch=batch: store.money(batch))
+
+
+def test_the_stores_agree():
+    run_state_machine_as_test(
+        TwoStores,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
