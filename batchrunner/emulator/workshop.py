@@ -105,7 +105,7 @@ class Workshop:
     def clip(self, entry: Entry) -> Path:
         """The file of a task whose images are known, rendered now unless it is in the cache."""
         spec = _spec(entry)
-        path = self._clips / f"{spec.key}.mp4"
+        path = self._clips / f"{spec.key}.clip"  # not .mp4: what people look for among their files are their clips
         if path.exists():
             return path
         with self._render_lock:

@@ -19,6 +19,8 @@ MAX_BYTES = 10 << 20
 """A manifest is written by people; 10 MiB is about 100,000 jobs written out."""
 SHOWN_CONTROLS = 20
 
+_URL_SECRET = re.compile(r"(?<=://)[^\s/?#\"'@]+(?=@)|(?<=\?)[^\s\"']*=[^\s\"']+")
+"""What stands before the @ of a URL, and a query; the latter wherever it stands, for a look-behind has one width."""
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
 # YAML's printable characters, without the invisible line breaks that libyaml would fold into spaces.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -77,12 +79,17 @@ class Source:
         place = self.place(span)
         return Diagnostic(
             code=code,
-            message=message,
+            message=_veiled(message),
             place=place,
-            help=help,
+            help=_veiled(help),
             severity=severity,
-            source_line=self.line(place.line),
+            source_line=_veiled(self.line(place.line)),
         )
+
+
+def _veiled(text: str) -> str:
+    """The same text with the passwords and signatures of its URLs starred out, character by character for the caret."""
+    return _URL_SECRET.sub(lambda found: "*" * len(found[0]), text)
 
 
 def _line_starts(text: str) -> array[int]:

@@ -1,0 +1,69 @@
+"""`python -m batchrunner` and the `batchrunner` command: run it, and turn every error into words and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from batchrunner.errors import BatchrunnerError, ExitCode, ManifestError
+
+
+def main() -> None:
+    """Run the command line; never returns, never shows a traceback."""
+    try:
+        from batchrunner.cli.main import run
+    except ImportError as missing:
+        sys.stderr.write(
+            f"error: {missing.name or 'a package'} is not installed\n"
+            "  fix: python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/batchrunner --help\n"
+        )
+        sys.exit(ExitCode.USAGE)
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left; what was asked is done.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
+    except ManifestError as error:
+        from batchrunner.manifest.diagnostics import render_text
+
+        sys.stderr.write(render_text(error.diagnostics))
+        code = error.exit_code
+    except BatchrunnerError as error:
+        code = error.exit_code
+        if code is ExitCode.BUG:
+            code = _bug(error)
+        else:
+            sys.stderr.write(f"error: {error}\n" + (f"  fix: {error.fix}\n" if error.fix else ""))
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what is recorded stays recorded, run the same command to go on\n")
+        code = ExitCode.SIGINT
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug must not lose what people need to know
+        code = _bug(error)
+    sys.exit(code)
+
+
+def _bug(error: BaseException) -> ExitCode:
+    """Save the traceback where it can be found, without the key, and say so in two lines."""
+    text = "".join(traceback.format_exception(error))
+    if key := os.environ.get("TOAPIS_API_KEY", "").strip():
+        text = text.replace(key, "***")
+    path = Path(f".batchrunner/crash-{os.getpid()}.txt")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="replace")
+        where = f"its traceback is in {path}"
+    except OSError:
+        where = "its traceback could not be saved"
+    sys.stderr.write(
+        f"error: this is a bug in batchrunner ({type(error).__name__}); {where}\n"
+        "  what is recorded stays recorded and nothing is bought twice: run the same command to go on\n"
+    )
+    return ExitCode.BUG
+
+
+if __name__ == "__main__":
+    main()

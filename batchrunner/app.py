@@ -1,0 +1,325 @@
+"""The use cases, and the only place that picks adapters, reads the environment and hands out the real clock."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+
+from batchrunner import answers, plan
+from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError, UsageError
+from batchrunner.events import Listener
+from batchrunner.manifest import Loaded, load_manifest
+from batchrunner.media import frames
+from batchrunner.model import Batch, Job, Money
+from batchrunner.outputs import OutputFolder
+from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
+from batchrunner.providers.toapis import ToApis
+from batchrunner.report import summary
+from batchrunner.runner.board import Stop
+from batchrunner.runner.context import Options
+from batchrunner.runner.loop import Outcome, Runner
+from batchrunner.settings import API_BASE_URL, Limits
+from batchrunner.states import JobState
+from batchrunner.store.base import Store
+from batchrunner.store.lock import DatabaseLock
+from batchrunner.store.sqlite import SqliteStore
+
+DATABASE = Path(".batchrunner/batchrunner.db")
+REHEARSAL_DATABASE = Path(".batchrunner/rehearsal.db")
+REHEARSAL_FOLDER = Path("rehearsal")
+"""What the emulator makes never lies among real clips."""
+EMULATOR_KEY = "sk-emulator-needs-no-key"
+EMULATOR_SPEED = 100.0
+PREFLIGHT_TRIES = 3
+
+
+def now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def load(path: Path) -> Loaded:
+    """Read, check and expand a manifest; `ManifestError` with every mistake in it."""
+    return load_manifest(path, probe=frames.inspect)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What the user asked of `run`."""
+
+    manifest: Path
+    database: Path | None = None
+    out: Path | None = None
+    emulator: bool = False
+    speed: float = EMULATOR_SPEED
+    max_in_flight: int | None = None
+    max_cost: int | None = None
+    """Micro-units."""
+    deadline: datetime | None = None
+    limit: int | None = None
+    only: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run came to."""
+
+    exit_code: ExitCode
+    outcome: Outcome
+    money: Money
+    currency: str | None
+    failures: list[summary.Failures]
+    paused: str | None
+    folder: Path
+    database: Path
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One `run`: the manifest is read, the database is ours, the plan is made; nothing has been sent."""
+
+    request: RunRequest
+    loaded: Loaded
+    database: Path
+    folder: OutputFolder
+    store: Store
+    batch: Batch
+    plan: plan.Plan
+    limits: Limits
+    environ: Mapping[str, str]
+    _runner: Runner | None = field(default=None, init=False)
+
+    @property
+    def cap(self) -> int | None:
+        """What the batch may cost in all."""
+        return self.request.max_cost if self.request.max_cost is not None else self.loaded.manifest.max_cost
+
+    def price(self, billing_key: str, seconds: int) -> int | None:
+        """What one clip costs, by the user's own prices."""
+        prices = self.loaded.manifest.prices
+        return prices.of(billing_key, seconds) if prices else None
+
+    def money(self) -> Money:
+        """What the batch has cost so far."""
+        return self.store.money(self.batch.id)
+
+    def counts(self) -> Mapping[JobState, int]:
+        """Wanted, selected jobs by state, as stored."""
+        return self.store.counts(self.batch.id, only=self.request.only)
+
+    def missing_files(self) -> list[Job]:
+        """Jobs that are done but whose clip is no longer where it was put."""
+        done = self.store.jobs(self.batch.id, states=(JobState.DONE,))
+        return [job for job in done if job.clip is not None and not Path(job.clip.path).exists()]
+
+    def check_account(self) -> None:
+        """`AccountError` when there is no usable key; nothing is sent to find out."""
+        if not self.request.emulator:
+            checked_key(self.environ.get("TOAPIS_API_KEY"))
+
+    def adopt_plan(self) -> None:
+        """Write the plan to the database: from here on the jobs exist."""
+        with self.store.transaction():
+            self.store.apply(self.batch.id, self.plan.changes, now=now())
+            self.store.unpause(self.batch.id, now=now())
+
+    def execute(self, listener: Listener) -> Report:
+        """Submit, poll, download and verify until the end or until something stops the run."""
+        run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=now())
+        try:
+            outcome = anyio.run(self._main, listener)
+        except BatchrunnerError as error:
+            self._finish(run_id, error.exit_code)
+            raise
+        report = self.report(outcome)
+        self._finish(run_id, report.exit_code)
+        return report
+
+    def _finish(self, run_id: int, code: ExitCode) -> None:
+        try:
+            self.store.finish_run(run_id, exit_code=code, now=now())
+        except StorageError:  # the run's own error says more
+            return
+
+    def idle_report(self) -> Report:
+        """The report of a run that has nothing to do."""
+        return self.report(Outcome(stops=frozenset(), counts=dict(self.counts()), blocked={}, left=0, purchases=0))
+
+    def report(self, outcome: Outcome) -> Report:
+        """What the outcome means, with the rows behind it."""
+        failed = self.store.jobs(self.batch.id, states=(JobState.FAILED,))
+        batch = self.store.batch(self.batch.name)
+        return Report(
+            exit_code=summary.exit_code(outcome),
+            outcome=outcome,
+            money=self.money(),
+            currency=self.batch.currency,
+            failures=summary.failures(job for job in failed if _selects(self.request.only, job.key)),
+            paused=batch.paused if batch else None,
+            folder=self.folder.root,
+            database=self.database,
+        )
+
+    async def _main(self, listener: Listener) -> Outcome:
+        async with AsyncExitStack() as stack:
+            http = await stack.enter_async_context(self._http(stack))
+            manifest = self.loaded.manifest
+            provider = ToApis(http, dialect=manifest.frames, endpoint=self.batch.endpoint)
+            await self._preflight(provider)
+            runner = Runner(
+                batch=self.batch,
+                store=self.store,
+                provider=provider,
+                outputs=self.folder,
+                limits=self.limits,
+                options=Options(
+                    only=self.request.only,
+                    limit=self.request.limit,
+                    cap=self.cap,
+                    deadline=self.request.deadline,
+                    price=lambda job: self.price(job.request.billing_key, job.request.duration),
+                ),
+                now=now,
+                chance=random.SystemRandom(),
+                listener=listener,
+                private_urls=self.loaded.private_urls,
+            )
+            async with anyio.create_task_group() as group:
+                group.start_soon(_watch_signals, runner, name="signals")
+                outcome = await runner.run()
+                group.cancel_scope.cancel()
+            return outcome
+
+    def _http(self, stack: AsyncExitStack) -> HttpClient:
+        if not self.request.emulator:
+            base_url = checked_base_url(self.environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
+            return HttpClient(base_url, checked_key(self.environ.get("TOAPIS_API_KEY")))
+        from batchrunner.emulator.server import Emulator  # it loads a web server, which only a rehearsal needs
+
+        state = self.database.with_name(self.database.name + ".emulator")
+        emulator = stack.enter_context(Emulator.start(state_dir=state, speed=self.request.speed))
+        return HttpClient(emulator.base_url, EMULATOR_KEY)
+
+    async def _preflight(self, provider: ToApis) -> None:
+        """Ask for the balance, which costs nothing, before the first request that does."""
+        for attempt in range(1, PREFLIGHT_TRIES + 1):
+            exchange = await provider.balance()
+            if exchange.status is not None:
+                outcome = answers.balance(exchange, now=now())
+                if isinstance(outcome, answers.AccountStop):
+                    raise AccountError(
+                        f"the provider refuses this key: {outcome.message}; nothing was sent",
+                        fix="check TOAPIS_API_KEY and the account's balance, then run the same command",
+                    )
+                return
+            if attempt < PREFLIGHT_TRIES:
+                await anyio.sleep(attempt)
+        raise ProviderError(
+            f"{provider.endpoint} cannot be reached ({exchange.error}); nothing was sent",
+            fix="check the network and TOAPIS_BASE_URL, then run the same command",
+        )
+
+
+@contextmanager
+def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
+    """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
+    loaded = load(request.manifest)
+    manifest = loaded.manifest
+    if request.max_cost is not None and manifest.prices is None:
+        raise UsageError(
+            "--max-cost needs prices, and the manifest has none; nothing was sent",
+            fix="add `prices: {currency: USD, per_second: {720P: …}}` to the manifest",
+        )
+    host = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL).split("//")[1]
+    endpoint = "emulator" if request.emulator else host.rpartition("@")[2].split("/")[0].rsplit(":", 1)[0]
+    database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
+    root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
+    folder = OutputFolder(root.absolute())
+    folder.check()
+    with ExitStack() as stack:
+        stack.enter_context(DatabaseLock(database, now=now()))
+        store = SqliteStore.open(database)
+        stack.callback(store.close)
+        currency = manifest.prices.currency if manifest.prices else None
+        batch = store.open_batch(manifest.name, endpoint=endpoint, currency=currency, now=now())
+        if batch.endpoint != endpoint:
+            raise UsageError(
+                f"batch {batch.name} in {database} belongs to {batch.endpoint}, this run asks {endpoint}; nothing was sent",
+                fix="choose another database with --db PATH, so that their clips never mix",
+            )
+        limits = manifest.limits
+        if request.max_in_flight is not None:
+            limits = replace(limits, max_in_flight=request.max_in_flight)
+        yield Session(
+            request=request,
+            loaded=loaded,
+            database=database,
+            folder=folder,
+            store=store,
+            batch=batch,
+            plan=plan.plan(loaded.jobs, store.stored_jobs(batch.id)),
+            limits=limits.scaled(request.speed) if request.emulator else limits,
+            environ=environ,
+        )
+
+
+def _selects(only: str | None, key: str) -> bool:
+    return Options(only=only).selects(key)
+
+
+async def _watch_signals(runner: Runner) -> None:
+    """The first signal ends the run in good order, the second at once; both are safe."""
+    import signal
+
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    if hangup := getattr(signal, "SIGHUP", None):
+        kinds.append(hangup)
+    with anyio.open_signal_receiver(*kinds) as signals:
+        stopping = False
+        async for number in signals:
+            stop = Stop.SIGINT if number == signal.SIGINT else Stop.SIGTERM
+            if stopping:
+                sys.stderr.write("\nleaving at once; what was being submitted is in doubt until the next run\n")
+                sys.stderr.flush()
+                os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
+            stopping = True
+            runner.stop(stop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a batch stands, for `status`."""
+
+    batch: Batch
+    counts: Mapping[JobState, int]
+    money: Money
+
+
+@contextmanager
+def reading(database: Path | None, name: str | None) -> Iterator[tuple[Store, Batch]]:
+    """A batch of a database opened for reading only, which never waits for a run; by default the one last worked on."""
+    path = database or DATABASE
+    store = SqliteStore.read(path)
+    try:
+        batch = store.batch(name) if name else next(iter(store.batches()), None)
+        if batch is None:
+            known = ", ".join(batch.name for batch in store.batches()) or "none"
+            raise UsageError(f"there is no batch {name or ''} in {path}", fix=f"the batches there are: {known}")
+        yield store, batch
+    finally:
+        store.close()
+
+
+def standing(database: Path | None, name: str | None) -> Standing:
+    """Where a batch stands now."""
+    with reading(database, name) as (store, batch):
+        return Standing(batch=batch, counts=store.counts(batch.id), money=store.money(batch.id))

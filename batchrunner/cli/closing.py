@@ -1,0 +1,159 @@
+"""What `run` says before and after: the plan, and how it ended with the command that comes next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchrunner import plan
+from batchrunner.app import Report, Session
+from batchrunner.cli.words import shown
+from batchrunner.errors import ExitCode
+from batchrunner.model import WantedJob
+from batchrunner.report import summary
+from batchrunner.runner.board import Stop
+from batchrunner.runner.context import Options
+from batchrunner.states import JobState
+
+SHOWN_KEYS = 5
+
+
+def selected(session: Session) -> list[WantedJob]:
+    """What this run would send: of the plan, what `--only` and `--limit` leave."""
+    selects = Options(only=session.request.only).selects
+    jobs = [job for job in session.plan.to_send if selects(job.key)]
+    return jobs if session.request.limit is None else jobs[: session.request.limit]
+
+
+def plan_lines(session: Session) -> Iterator[str]:
+    """The plan, before anything is asked or sent."""
+    made, jobs = session.plan, selected(session)
+    yield f"{session.batch.name}  {session.request.manifest}"
+    marks = (
+        ("+", len(jobs), "to send"),
+        ("=", len(made.done), "done"),
+        (">", len(made.collecting), "at the provider"),
+        ("?", len(made.in_doubt), "in doubt"),
+        ("!", len(made.failed), "failed"),
+        ("→", len(made.moved), "renamed"),
+        ("-", len(made.orphaned), "no longer in the manifest"),
+    )
+    yield "  " + "   ".join(f"{mark} {count} {word}" for mark, count, word in marks if count or mark in "+=")
+    if made.changed:
+        yield f"  ~ {len(made.changed)} changed after they were bought: kept as they are ({_some(made.changed)})"
+    if jobs:
+        seconds: dict[str, int] = {}
+        for job in jobs:
+            seconds[job.request.billing_key] = seconds.get(job.request.billing_key, 0) + job.request.duration
+        yield "  buys " + " · ".join(f"{key} {total} s" for key, total in sorted(seconds.items()))
+        uploads = {frame.source for job in jobs for frame in job.request.frames if frame.local}
+        if uploads:
+            yield f"  sends {len(uploads)} frame{'s' if len(uploads) > 1 else ''} from this machine"
+        yield f"  cost {_cost(session, jobs)}"
+
+
+def _cost(session: Session, jobs: list[WantedJob]) -> str:
+    if session.request.emulator:
+        return "nothing: this is a rehearsal on the emulator"
+    total = plan.cost(jobs, session.price)
+    if total is None:
+        return "unknown: the manifest has no prices, so billing seconds are all that can be told"
+    text = summary.amount(total, session.batch.currency)
+    return (
+        text if session.cap is None else f"{text}, at most {summary.amount(session.cap, session.batch.currency)} in all"
+    )
+
+
+def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
+    """The summary: what was made and where, what was not and why, and the command that comes next."""
+    counts = report.outcome.counts
+    yield f"{session.batch.name}: {summary.standing(counts)}"
+    if counts.get(JobState.DONE):
+        yield f"  clips   {shown(report.folder)}"
+    yield f"  bought  {_bought(session, report)}"
+    for failed in report.failures:
+        yield f"  failed  {failed.reason}: {_some(failed.keys)}"
+        if failed.message:
+            yield f"          {failed.message}"
+        yield f"          {failed.remedy}"
+    for reason in list(report.outcome.blocked.values())[:SHOWN_KEYS]:
+        yield f"  waits   {reason}"
+    yield from _in_doubt(session, report)
+    yield from _stopped(report)
+    missing = session.missing_files()
+    if missing:
+        keys = _some([job.key for job in missing])
+        yield f"  moved   {len(missing)} finished clips are no longer in {shown(report.folder)}; not bought again ({keys})"
+    yield from _next(session, report, again)
+
+
+def _bought(session: Session, report: Report) -> str:
+    text = summary.bought(report.money, report.currency)
+    return f"{text}, on the emulator: no money" if session.request.emulator else text
+
+
+def _in_doubt(session: Session, report: Report) -> Iterator[str]:
+    count = report.outcome.counts.get(JobState.IN_DOUBT, 0)
+    if count:
+        noun = "submission" if count == 1 else "submissions"
+        yield f"  doubt   {count} {noun} may have been paid for, but the answer was lost; nothing was sent again"
+        yield f"          see them: batchrunner ls {session.batch.name}{_db(report)} --state in_doubt"
+
+
+def _stopped(report: Report) -> Iterator[str]:
+    stops = report.outcome.stops
+    sentences = {
+        Stop.SIGINT: "by Ctrl-C",
+        Stop.SIGTERM: "by a signal",
+        Stop.DEADLINE: "by the deadline",
+        Stop.STORAGE: "the disk cannot take more",
+        Stop.ACCOUNT: "the account: nothing more is bought, every waiting job keeps its place",
+        Stop.PROVIDER: "the provider has not answered for ten minutes",
+        Stop.BUDGET: "by the budget: the next clip would pass it",
+    }
+    for stop in stops:
+        yield f"  stopped {sentences[stop]}" + (
+            f" ({report.paused})" if report.paused and stop is not Stop.SIGINT else ""
+        )
+    making = summary.at_provider(report.outcome.counts)
+    if making:
+        yield f"  paid    {making} {'clip is' if making == 1 else 'clips are'} still being made or waiting at the provider,"
+        yield "          paid for and kept for 24 hours"
+
+
+def _next(session: Session, report: Report, again: str) -> Iterator[str]:
+    if report.exit_code is ExitCode.DONE and not report.outcome.counts.get(JobState.PENDING):
+        yield f"next: batchrunner ls {session.batch.name}{_db(report)}"
+        if session.request.emulator:
+            yield f"      for real: TOAPIS_API_KEY=… batchrunner run {session.request.manifest}"
+    elif report.exit_code is ExitCode.SOME_FAILED:
+        yield f"next: batchrunner ls {session.batch.name}{_db(report)} --state failed"
+    else:
+        yield f"next: {again}"
+        yield "      (the same command continues; nothing is bought twice)"
+
+
+def _db(report: Report) -> str:
+    return "" if report.database == Path(".batchrunner/batchrunner.db") else f" --db {report.database}"
+
+
+def _some(keys: tuple[str, ...] | list[str]) -> str:
+    more = len(keys) - SHOWN_KEYS
+    return ", ".join(keys[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+def as_json(session: Session, report: Report) -> str:
+    """The summary as one line of JSON."""
+    return json.dumps(
+        {
+            "type": "run.finished",
+            "batch": session.batch.name,
+            "exit_code": int(report.exit_code),
+            "counts": {state.value: count for state, count in report.outcome.counts.items() if count},
+            "stopped": sorted(stop.value for stop in report.outcome.stops),
+            "folder": str(report.folder),
+            "database": str(report.database),
+        },
+        ensure_ascii=False,
+    )

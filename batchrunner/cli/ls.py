@@ -1,0 +1,99 @@
+"""`batchrunner ls`: the jobs of a batch, for people and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchrunner import app
+from batchrunner.cli.params import batch_argument, database_option
+from batchrunner.cli.words import printable, shown
+from batchrunner.errors import ExitCode
+from batchrunner.model import Job
+from batchrunner.states import JobState
+
+FIELDS = ("key", "state", "reason", "task_id", "attempts", "output", "price", "prompt", "message")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠")  # spreadsheets run what begins with one
+
+
+@click.command()
+@batch_argument
+@database_option
+@click.option("--state", type=click.Choice([state.value for state in JobState]), help="Only jobs in this state.")
+@click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
+def command(batch: str | None, database: Path | None, state: str | None, form: str) -> ExitCode:
+    """The jobs of BATCH in the manifest's order; by default of the batch last worked on."""
+    states = (JobState(state),) if state else ()
+    with app.reading(database, batch) as (store, found):
+        jobs = store.jobs(found.id, states=states)
+        if form == "jsonl":
+            for job in jobs:
+                click.echo(json.dumps(_record(job), ensure_ascii=False))
+        elif form == "csv":
+            click.echo(_csv(jobs), nl=False)
+        else:
+            _table(jobs)
+    return ExitCode.DONE
+
+
+def _record(job: Job) -> dict[str, Any]:
+    return {
+        "key": job.key,
+        "state": job.state.value,
+        "reason": job.reason,
+        "task_id": job.task_id,
+        "attempts": job.attempts,
+        "output": job.clip.path if job.clip else None,
+        "price": None if job.price is None else job.price / 1_000_000,
+        "prompt": job.request.prompt,
+        "message": job.message,
+        "purchase_id": job.purchase_id,
+        "mode": job.request.mode.value,
+        "duration": job.request.duration,
+        "aspect_ratio": job.request.aspect_ratio.value,
+        "audio": job.request.audio,
+        "billing": job.request.billing_key,
+    }
+
+
+def _csv(jobs: Iterable[Job]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for job in jobs:
+        record = _record(job)
+        writer.writerow([_inert(record[field]) for field in FIELDS])
+    return buffer.getvalue()
+
+
+def _inert(value: object) -> object:
+    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _table(jobs: Iterable[Job]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    table.add_column("key", overflow="ellipsis", no_wrap=True, ratio=2)
+    table.add_column("state", no_wrap=True, width=len("submitting"))
+    table.add_column("why or where", overflow="ellipsis", no_wrap=True, ratio=3)
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=2)
+    for job in jobs:
+        cells = (job.key, job.state.value, _why_or_where(job), job.request.prompt)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    Console(file=sys.stdout, emoji=False, highlight=False, markup=False).print(table)
+
+
+def _why_or_where(job: Job) -> str:
+    if job.clip is not None:
+        return shown(Path(job.clip.path))
+    return " ".join(filter(None, (job.reason, job.message))) or job.task_id or ""

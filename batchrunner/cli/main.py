@@ -1,0 +1,66 @@
+"""The command group. Commands are imported when they are called, so that `--help` costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from batchrunner import __version__
+from batchrunner.errors import ExitCode
+
+COMMANDS = {
+    "run": "Turn a manifest into clips; the same command again continues.",
+    "check": "Show every mistake of a manifest; nothing is sent.",
+    "status": "Where a batch stands.",
+    "ls": "The jobs of a batch, one by one.",
+    "emulator": "Serve the emulated API on this machine, for rehearsals.",
+}
+"""In the order people meet them; the command NAME is `command` in the module of that name."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and sentences without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"batchrunner.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="batchrunner")
+def cli() -> None:
+    """Turn YAML manifests of prompts and first/last frames into verified video clips, buying each one once.
+
+    \b
+    exit codes: 0 done · 2 usage · 3 some jobs failed · 4 manifest wrong, nothing sent · 5 budget · 6 deadline
+                7 account · 8 another run · 9 provider unreachable · 11 in doubt · 12 storage · 130/143 stopped
+    """
+
+
+def run(args: list[str] | None = None) -> ExitCode:
+    """Run the command line and return its exit code; errors of ours pass through."""
+    try:
+        result: Any = cli.main(args=args, prog_name="batchrunner", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.Abort:
+        click.echo("stopped; nothing was sent", err=True)
+        return ExitCode.SIGINT
+    except click.exceptions.Exit as left:
+        return ExitCode(left.exit_code)
+    if isinstance(result, ExitCode):
+        return result
+    return ExitCode(result) if isinstance(result, int) and result in list(ExitCode) else ExitCode.DONE

@@ -1,0 +1,121 @@
+"""`batchrunner run`: show the plan, ask, work, and say how it ended and what comes next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+import click
+
+from batchrunner import app
+from batchrunner.cli import closing, progress
+from batchrunner.cli.params import Amount, Duration, TimeOfDay, database_option, next_at
+from batchrunner.errors import ExitCode, UsageError
+from batchrunner.manifest.diagnostics import render_text
+
+SCENARIOS = ("happy",)
+
+
+class RunCommand(click.Command):
+    """Lets `--emulator` stand alone: what follows it is never taken for a scenario, only `--emulator=NAME` is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--emulator=happy" if word == "--emulator" else word for word in args])
+
+
+@click.command(cls=RunCommand)
+@click.argument("manifest", type=click.Path(path_type=Path))
+@database_option
+@click.option("--out", type=click.Path(path_type=Path), help="Where clips go [output.dir of the manifest].")
+@click.option("--yes", is_flag=True, help="Buy without asking.")
+@click.option("--emulator", metavar="[=SCENARIO]", help="Rehearse on the embedded emulator: no key, no money.")
+@click.option("--speed", type=click.FloatRange(min=0.1, max=100_000), help="How fast the emulator's time runs [100].")
+@click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
+@click.option("--max-cost", type=Amount(), help="What the batch may cost in all; needs `prices` in the manifest.")
+@click.option("--deadline", type=TimeOfDay(), help="Begin nothing after this time of day.")
+@click.option("--max-duration", type=Duration(), help="Begin nothing after this long (90s, 30m, 6h).")
+@click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips in this run.")
+@click.option("--only", metavar="GLOB", help="Only the jobs whose key matches.")
+@click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
+def command(
+    manifest: Path,
+    database: Path | None,
+    out: Path | None,
+    yes: bool,
+    emulator: str | None,
+    speed: float | None,
+    max_in_flight: int | None,
+    max_cost: int | None,
+    deadline: time | None,
+    max_duration: timedelta | None,
+    limit: int | None,
+    only: str | None,
+    mode: str,
+) -> ExitCode:
+    """Turn MANIFEST into clips on disk. The same command again continues, adds what is new, and buys nothing twice."""
+    if emulator is not None and emulator not in SCENARIOS:
+        raise UsageError(f"there is no scenario {emulator!r}", fix=f"scenarios: {', '.join(SCENARIOS)}")
+    if speed is not None and emulator is None:
+        raise UsageError("--speed is the emulator's: a real provider takes its time", fix="add --emulator")
+    request = app.RunRequest(
+        manifest=manifest,
+        database=database,
+        out=out,
+        emulator=emulator is not None,
+        speed=speed or app.EMULATOR_SPEED,
+        max_in_flight=max_in_flight,
+        max_cost=max_cost,
+        deadline=_deadline(deadline, max_duration, app.now()),
+        limit=limit,
+        only=only,
+    )
+    with app.open_run(request, os.environ) as session:
+        return _run(session, yes=yes, mode=progress.resolve(mode, sys.stderr))
+
+
+def _run(session: app.Session, *, yes: bool, mode: str) -> ExitCode:
+    talk = mode != "json"
+    if talk and session.loaded.warnings:
+        sys.stderr.write(render_text(session.loaded.warnings))
+    if talk:
+        for line in closing.plan_lines(session):
+            click.echo(line, err=True)
+    to_send = closing.selected(session)
+    if session.plan.needs_provider:
+        session.check_account()
+    if to_send and not session.request.emulator and not yes:
+        _ask(len(to_send))
+    session.adopt_plan()
+    again = shlex.join(["batchrunner", *sys.argv[1:]])
+    if not session.plan.needs_provider or (not to_send and not session.plan.collecting):
+        report = session.idle_report()
+    else:
+        with progress.view(mode, session) as listener:
+            report = session.execute(listener)
+    if mode == "json":
+        click.echo(closing.as_json(session, report))
+    else:
+        for line in closing.lines(session, report, again=again):
+            click.echo(line)
+    return report.exit_code
+
+
+def _ask(count: int) -> None:
+    """A yes from the person at the terminal, or `UsageError`."""
+    jobs = f"{count} paid {'clip' if count == 1 else 'clips'}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{jobs} need a yes and there is no terminal to ask; nothing was sent", fix="add --yes")
+    if not click.confirm(f"Buy {jobs}?", default=False, err=True):
+        raise UsageError("nothing was sent", fix="rehearse free of charge with --emulator, or buy fewer with --limit N")
+
+
+def _deadline(at: time | None, after: timedelta | None, now: datetime) -> datetime | None:
+    moments = []
+    if at is not None:
+        moments.append(next_at(at, now))
+    if after is not None:
+        moments.append(now + after)
+    return min(moments) if moments else None

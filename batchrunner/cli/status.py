@@ -1,0 +1,44 @@
+"""`batchrunner status`: where a batch stands. It only reads, and never waits for a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from batchrunner import app
+from batchrunner.cli.params import batch_argument, database_option
+from batchrunner.errors import ExitCode
+from batchrunner.report import summary
+
+
+@click.command()
+@batch_argument
+@database_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode:
+    """Where BATCH stands; by default the one last worked on."""
+    standing = app.standing(database, batch)
+    found, money = standing.batch, standing.money
+    if as_json:
+        document = {
+            "schema": "batchrunner/status@1",
+            "batch": found.name,
+            "endpoint": found.endpoint,
+            "counts": {state.value: count for state, count in standing.counts.items()},
+            "paused": found.paused,
+            "spent": money.spent / 1_000_000,
+            "committed": money.committed / 1_000_000,
+            "currency": found.currency,
+            "seconds": money.seconds,
+            "unpriced": money.unpriced,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return ExitCode.DONE
+    click.echo(f"{found.name}: {summary.standing(standing.counts)}")
+    click.echo(f"  bought  {summary.bought(money, found.currency)}")
+    click.echo(f"  from    {found.endpoint}")
+    if found.paused:
+        click.echo(f"  paused  {found.paused}: run the same command again when it is mended")
+    return ExitCode.DONE

@@ -1,0 +1,1 @@
+"""The run: three kinds of workers round one board."""

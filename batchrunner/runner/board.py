@@ -1,0 +1,211 @@
+"""A run's memory: what is in flight, what is due, how fast each lane may go. Rebuilt from the store at every start.
+
+Its size depends on what is in flight, never on the size of the batch.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import count
+
+import anyio
+
+from batchrunner.model import Job
+from batchrunner.pacing import Pace
+from batchrunner.schedule import Snapshot
+from batchrunner.settings import Limits
+from batchrunner.states import IN_FLIGHT, JobState
+
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+class Stop(StrEnum):
+    """Why a run buys nothing more, or ends before its work is done."""
+
+    SIGINT = "sigint"
+    SIGTERM = "sigterm"
+    DEADLINE = "deadline"
+    STORAGE = "storage"
+    ACCOUNT = "account"
+    PROVIDER = "provider"
+    BUDGET = "budget"
+
+
+@dataclass(slots=True, kw_only=True)
+class Flight:
+    """A task at the provider, or a finished clip that is not yet ours."""
+
+    job: Job
+    accepted_at: float
+    """On the run's own clock, in seconds; may lie before its start."""
+    failures: int = 0
+    """Questions or downloads in a row that brought nothing."""
+    misses: int = 0
+    missing_since: float | None = None
+    url: str | None = None
+    """Where the clip is; may hold a signature, so it lives in memory only."""
+    expires_at: datetime | None = None
+    bad_files: int = 0
+    unready_since: float | None = None
+    """Since when the task is called complete without a file."""
+
+    def note(self, status: str, progress: int | None) -> None:
+        """Remember what the provider said last."""
+        self.job = replace(self.job, provider_status=status, progress=progress)
+
+
+@dataclass(slots=True)
+class Agenda:
+    """Flights by the moment they are due."""
+
+    _heap: list[tuple[float, datetime, int, Flight]] = field(default_factory=list)
+    _sequence: count[int] = field(default_factory=count)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, flight: Flight, due: float) -> None:
+        heapq.heappush(self._heap, (due, flight.expires_at or _FAR, next(self._sequence), flight))
+
+    def next_due(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: float) -> list[Flight]:
+        """Remove and return the flights whose moment has come."""
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap)[3])
+        return due
+
+
+@dataclass(slots=True, kw_only=True)
+class Board:
+    """Everything that `schedule.decide` is told, and the workers tell each other."""
+
+    limits: Limits
+    submit_pace: Pace
+    query_pace: Pace
+    counts: Counter[JobState] = field(default_factory=Counter)
+    """Wanted, selected jobs by state, for the views."""
+    in_flight: int = 0
+    ready: deque[Job] = field(default_factory=deque)
+    waiting_until: float | None = None
+    asking: Agenda = field(default_factory=Agenda)
+    """Running tasks by their next question."""
+    fetching: Agenda = field(default_factory=Agenda)
+    """Finished clips by their next try."""
+    due_polls: deque[Flight] = field(default_factory=deque)
+    due_fetches: list[tuple[datetime, int, Flight]] = field(default_factory=list)
+    """A heap: the clip that expires first is fetched first."""
+    preparing: set[int] = field(default_factory=set)
+    """Jobs whose frames are being uploaded; they are still pending in the store."""
+    blocked: dict[int, str] = field(default_factory=dict)
+    """Jobs that this run cannot send, and why; a later run may."""
+    left: int = 0
+    """Finished clips that could not be fetched now; the next run tries again."""
+    submits: int = 0
+    polls: int = 0
+    fetches: int = 0
+    purchases: int = 0
+    """Submissions of this run that were, or may have been, accepted."""
+    purchase_limit: int | None = None
+    unsent: int = 0
+    """Submissions in a row that did not reach the provider."""
+    silent_since: float | None = None
+    """Since when no request was answered at all; None when the last one was."""
+    exhausted: bool = False
+    """No selected pending job is left in the store."""
+    task_ids: set[str] = field(default_factory=set)
+    stops: set[Stop] = field(default_factory=set)
+    stopping: bool = False
+    _sequence: count[int] = field(default_factory=count)
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.stops)
+
+    def pause(self, why: Stop) -> None:
+        """Buy nothing more; go on collecting."""
+        self.stops.add(why)
+        self.wake()
+
+    def stop(self, why: Stop) -> None:
+        """Begin nothing more at all."""
+        self.stopping = True
+        self.pause(why)
+
+    def wake(self) -> None:
+        """Something changed: decide again."""
+        self._changed.set()
+
+    async def changed(self, at_most: float) -> None:
+        """Wait for `wake`, but no longer than this many seconds."""
+        with anyio.move_on_after(at_most):
+            await self._changed.wait()
+        self._changed = anyio.Event()
+
+    def moved(self, source: JobState, target: JobState, *, counted: bool) -> None:
+        """Keep the counts as the store has them."""
+        if counted:
+            self.counts[source] -= 1
+            self.counts[target] += 1
+        self.in_flight += (target in IN_FLIGHT) - (source in IN_FLIGHT)
+        if target is JobState.PENDING:
+            self.exhausted, self.waiting_until = False, None
+        self.wake()
+
+    def heard(self, answered: bool) -> None:
+        """Whether a server answered the last request."""
+        if answered:
+            self.silent_since = None
+        elif self.silent_since is None:
+            self.silent_since = anyio.current_time()
+
+    def fly(self, flight: Flight, due: float) -> None:
+        """Ask about a running task at `due`."""
+        if flight.job.task_id:
+            self.task_ids.add(flight.job.task_id)
+        self.asking.add(flight, due)
+        self.wake()
+
+    def land(self, flight: Flight) -> None:
+        """The task is final and its clip, if any, is ours."""
+        self.task_ids.discard(flight.job.task_id or "")
+        self.wake()
+
+    def next_fetch(self) -> Flight:
+        """The due clip that expires first."""
+        return heapq.heappop(self.due_fetches)[2]
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Where the run stands; due flights move from the agendas to their queues."""
+        self.due_polls.extend(self.asking.take_due(now))
+        for flight in self.fetching.take_due(now):
+            heapq.heappush(self.due_fetches, (flight.expires_at or _FAR, next(self._sequence), flight))
+        allowance = None if self.purchase_limit is None else self.purchase_limit - self.purchases
+        return Snapshot(
+            in_flight=self.in_flight,
+            preparing=len(self.preparing),
+            submits=self.submits,
+            polls=self.polls,
+            fetches=self.fetches,
+            sendable=len(self.ready),
+            waiting_until=self.waiting_until,
+            polls_due=len(self.due_polls),
+            next_poll=self.asking.next_due(),
+            fetches_due=len(self.due_fetches),
+            next_fetch=self.fetching.next_due(),
+            unfetched=len(self.due_fetches) + len(self.fetching),
+            submit_tokens=self.submit_pace.available(now),
+            submit_wait=self.submit_pace.wait(now),
+            query_tokens=self.query_pace.available(now),
+            query_wait=self.query_pace.wait(now),
+            allowance=allowance,
+            paused=self.paused,
+            stopping=self.stopping,
+        )

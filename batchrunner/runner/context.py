@@ -1,0 +1,93 @@
+"""What the parts of a run share: the ports, the limits, the clock and the board."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from batchrunner.events import Held, JobMoved, JobProgress, Listener
+from batchrunner.model import Batch, Clip, Job
+from batchrunner.outputs import OutputFolder
+from batchrunner.providers.base import Provider
+from batchrunner.runner.board import Board, Stop
+from batchrunner.settings import Limits
+from batchrunner.states import JobEvent, advance
+from batchrunner.store.base import Store
+from batchrunner.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What one run was asked for beyond the manifest."""
+
+    only: str | None = None
+    """A glob over keys."""
+    limit: int | None = None
+    """New purchases at most."""
+    cap: int | None = None
+    """What the batch may cost in all, in micro-units."""
+    deadline: datetime | None = None
+    price: Callable[[Job], int | None] = lambda job: None
+    """Estimated price of a job in micro-units; None without prices."""
+
+    def selects(self, key: str) -> bool:
+        """Whether the run is about the job of this key."""
+        return self.only is None or fnmatchcase(key, self.only)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One run's surroundings."""
+
+    batch: Batch
+    store: Store
+    writer: Writer
+    provider: Provider
+    outputs: OutputFolder
+    limits: Limits
+    options: Options
+    now: Callable[[], datetime]
+    """The wall clock, for records; intervals are measured on anyio's."""
+    chance: random.Random
+    listener: Listener
+    board: Board
+    private_urls: Mapping[str, str]
+    """Frame URLs that may not be stored, by their SHA-256."""
+
+    def moved(
+        self,
+        job: Job,
+        event: JobEvent,
+        *,
+        reason: str | None = None,
+        message: str | None = None,
+        task_id: str | None = None,
+        clip: Clip | None = None,
+    ) -> Job:
+        """A transition is durable: keep the counts, tell the listener, and return the job as it is now."""
+        target = advance(job.state, event)
+        self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job.key))
+        self.listener(
+            JobMoved(
+                at=self.now(), key=job.key, state=target, reason=reason, message=message, task_id=task_id, clip=clip
+            )
+        )
+        return replace(job, state=target, task_id=task_id or job.task_id)
+
+    def progressed(self, job: Job) -> None:
+        """Tell the listener what the provider says of a running task."""
+        self.listener(JobProgress(at=self.now(), key=job.key, status=job.provider_status or "", progress=job.progress))
+
+    async def pause(self, why: Stop, reason: str, message: str) -> None:
+        """Buy nothing more in this run, and say so in the database."""
+        if why not in self.board.stops:
+            self.board.pause(why)
+            await self.writer.run(self.store.pause, self.batch.id, reason, message, now=self.now())
+            self.held(reason, message)
+
+    def held(self, reason: str, message: str) -> None:
+        """Tell the listener that something waits, and why."""
+        self.listener(Held(at=self.now(), reason=reason, message=message))

@@ -1,0 +1,252 @@
+"""The run itself: look at the board, decide, act; one task group that ends when everything asked for is final.
+
+`schedule.decide` decides; the three workers act; the store records. A run that dies at any instant is continued by the
+next one from the store alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import anyio
+import anyio.abc
+
+from batchrunner.errors import BatchrunnerError
+from batchrunner.events import Beat, Listener
+from batchrunner.model import Batch, Job
+from batchrunner.outputs import OutputFolder
+from batchrunner.pacing import Pace
+from batchrunner.providers.base import Provider
+from batchrunner.runner.asking import Asker
+from batchrunner.runner.board import Board, Flight, Stop
+from batchrunner.runner.context import Context, Options
+from batchrunner.runner.fetching import Fetcher
+from batchrunner.runner.submission import Submitter
+from batchrunner.schedule import Decision, decide
+from batchrunner.settings import SUBMIT_GRACE, UNREACHABLE_AFTER, Limits
+from batchrunner.states import JobState
+from batchrunner.store.base import Store
+from batchrunner.store.writer import Writer
+
+T = TypeVar("T")
+
+HEARTBEAT = 1.0
+"""Seconds at most between two looks at the board, so that a lost wake-up delays and never hangs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    stops: frozenset[Stop]
+    counts: Mapping[JobState, int]
+    """Wanted, selected jobs by state."""
+    blocked: Mapping[int, str]
+    """Pending jobs that this run could not send, and why."""
+    left: int
+    """Finished clips that the next run has to fetch."""
+    purchases: int
+
+
+class Runner:
+    """One run of one batch."""
+
+    def __init__(
+        self,
+        *,
+        batch: Batch,
+        store: Store,
+        provider: Provider,
+        outputs: OutputFolder,
+        limits: Limits,
+        options: Options,
+        now: Callable[[], datetime],
+        chance: random.Random,
+        listener: Listener,
+        private_urls: Mapping[str, str],
+        inline_store: bool = False,
+    ) -> None:
+        self._writer = Writer(store, inline=inline_store)
+        # The paces start at the loop's own time; until then nothing may leave.
+        board = Board(limits=limits, submit_pace=Pace.full(limits.submit, 0), query_pace=Pace.full(limits.query, 0))
+        board.purchase_limit = options.limit
+        self._context = Context(
+            batch=batch,
+            store=store,
+            writer=self._writer,
+            provider=provider,
+            outputs=outputs,
+            limits=limits,
+            options=options,
+            now=now,
+            chance=chance,
+            listener=listener,
+            board=board,
+            private_urls=private_urls,
+        )
+        self._submitter = Submitter(self._context)
+        self._asker = Asker(self._context)
+        self._fetcher = Fetcher(self._context)
+        self._failure: BatchrunnerError | None = None
+        self._bug: Exception | None = None
+        self._beaten = float("-inf")
+
+    def stop(self, why: Stop) -> None:
+        """Begin nothing more; requests under way get `SUBMIT_GRACE` seconds to be answered and recorded."""
+        self._context.board.stop(why)
+        self._submitter.hurry(SUBMIT_GRACE)
+
+    async def run(self) -> Outcome:
+        """Work until everything selected is final, or until something stops the run.
+
+        Raises `StorageError` when the database cannot be written any more: what is durable stays true.
+        """
+        context, board = self._context, self._context.board
+        try:
+            await self._take_stock()
+            async with anyio.create_task_group() as workers:
+                await self._loop(workers)
+                workers.cancel_scope.cancel()
+            if wrong := self._failure or self._bug:
+                raise wrong
+            counts = await self._writer.run(context.store.counts, context.batch.id, only=context.options.only)
+        finally:
+            await self._writer.close()
+        return Outcome(
+            stops=frozenset(board.stops),
+            counts=counts,
+            blocked=dict(board.blocked),
+            left=board.left,
+            purchases=board.purchases,
+        )
+
+    async def _take_stock(self) -> None:
+        """Rebuild the board from the store. What was being submitted when the last run died is in doubt from now on."""
+        context, board = self._context, self._context.board
+        batch, store, run = context.batch, context.store, self._writer.run
+        now = anyio.current_time()
+        board.submit_pace = Pace.full(context.limits.submit, now)
+        board.query_pace = Pace.full(context.limits.query, now)
+        await run(store.recover, batch.id, now=context.now())
+        board.counts = Counter(await run(store.counts, batch.id, only=context.options.only))
+        board.in_flight = await run(store.in_flight, batch.id)
+        for job in await run(self._collectable):
+            age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
+            flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at)
+            if job.task_id:
+                board.task_ids.add(job.task_id)
+            # Spread over one floor: after a restart many tasks are due at once.
+            due = now + context.limits.poll_floor * context.chance.random() * min(board.in_flight / 100, 1.0)
+            agenda = board.asking if job.state is JobState.RUNNING else board.fetching
+            agenda.add(flight, due)
+
+    def _collectable(self) -> list[Job]:
+        states = (JobState.RUNNING, JobState.FETCHING)
+        return list(self._context.store.jobs(self._context.batch.id, states=states, wanted_only=False))
+
+    async def _loop(self, workers: anyio.abc.TaskGroup) -> None:
+        context, board = self._context, self._context.board
+        while True:
+            self._check_clocks()
+            await self._refill()
+            now = anyio.current_time()
+            decision = decide(now, board.snapshot(now), context.limits)
+            if decision.finished or self._failure is not None:
+                return
+            self._act(workers, decision, now)
+            if now - self._beaten >= HEARTBEAT:
+                self._beaten = now
+                context.listener(Beat(at=context.now(), counts=dict(board.counts)))
+            await board.changed(HEARTBEAT if decision.wake_in is None else min(decision.wake_in, HEARTBEAT))
+
+    def _check_clocks(self) -> None:
+        """The deadline, and a provider that is silent for too long."""
+        context, board = self._context, self._context.board
+        deadline = context.options.deadline
+        if deadline is not None and context.now() >= deadline and Stop.DEADLINE not in board.stops:
+            self.stop(Stop.DEADLINE)
+        silent_since = board.silent_since
+        if silent_since is not None and anyio.current_time() - silent_since > UNREACHABLE_AFTER:
+            self.stop(Stop.PROVIDER)
+
+    async def _refill(self) -> None:
+        """Keep as many sendable jobs at hand as could be submitted next."""
+        context, board = self._context, self._context.board
+        full = board.in_flight + len(board.preparing) >= context.limits.max_in_flight
+        if board.ready or board.exhausted or board.paused or full:
+            return
+        if board.waiting_until is not None and anyio.current_time() < board.waiting_until:
+            return
+        held = board.preparing | board.blocked.keys()
+        jobs = await self._writer.run(
+            context.store.sendable,
+            context.batch.id,
+            now=context.now(),
+            limit=context.limits.max_in_flight + len(held),
+            only=context.options.only,
+        )
+        board.ready.extend(job for job in jobs if job.id not in held)
+        board.waiting_until = None
+        if not board.ready:
+            at = await self._writer.run(context.store.next_not_before, context.batch.id, only=context.options.only)
+            board.exhausted = at is None
+            if at is not None:
+                wait = max(at - context.now(), timedelta(0)).total_seconds()
+                board.waiting_until = anyio.current_time() + min(wait, 3600.0)
+
+    def _act(self, workers: anyio.abc.TaskGroup, decision: Decision, now: float) -> None:
+        board = self._context.board
+        for _ in range(decision.submit):
+            job = board.ready.popleft()
+            board.submit_pace = board.submit_pace.took(now)
+            board.submits += 1
+            board.preparing.add(job.id)
+            workers.start_soon(self._submit, job, name=f"submit {job.key}")
+        for _ in range(decision.poll):
+            flight = board.due_polls.popleft()
+            board.query_pace = board.query_pace.took(now)
+            board.polls += 1
+            workers.start_soon(self._ask, flight, name=f"ask {flight.job.key}")
+        for _ in range(decision.fetch):
+            flight = board.next_fetch()
+            board.fetches += 1
+            workers.start_soon(self._fetch, flight, name=f"fetch {flight.job.key}")
+
+    async def _submit(self, job: Job) -> None:
+        board = self._context.board
+        try:
+            await self._guarded(self._submitter.run, job)
+        finally:
+            board.preparing.discard(job.id)
+            board.submits -= 1
+            board.wake()
+
+    async def _ask(self, flight: Flight) -> None:
+        board = self._context.board
+        try:
+            await self._guarded(self._asker.ask, flight)
+        finally:
+            board.polls -= 1
+            board.wake()
+
+    async def _fetch(self, flight: Flight) -> None:
+        board = self._context.board
+        try:
+            await self._guarded(self._fetcher.fetch, flight)
+        finally:
+            board.fetches -= 1
+            board.wake()
+
+    async def _guarded(self, work: Callable[[T], Awaitable[None]], subject: T) -> None:
+        """A database that cannot be written ends the run; a bug of ours leaves its job as it is and is raised at the end."""
+        try:
+            await work(subject)
+        except BatchrunnerError as error:
+            self._failure = self._failure or error
+        except Exception as bug:  # noqa: BLE001 - the one boundary: a bug about one job must not take the others with it
+            self._bug = self._bug or bug

@@ -1,0 +1,254 @@
+"""Buying one clip: frames at the provider, intent durable, one request, its answer recorded (DESIGN §5, steps 1 to 3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path, PurePath
+
+import anyio
+import anyio.to_thread
+
+from batchrunner import answers, classify
+from batchrunner.classify import Submission, Verdict
+from batchrunner.model import Answer, Asset, Frame, Intent, Job
+from batchrunner.polling import backoff, next_look
+from batchrunner.providers.base import Exchange
+from batchrunner.purchase import RANDOM_BITS, purchase_id
+from batchrunner.runner.board import Flight, Stop
+from batchrunner.runner.context import Context
+from batchrunner.settings import ASSET_LIFETIME, SUBMIT_DEADLINE, SUBMIT_GRACE
+from batchrunner.states import JobEvent
+
+UPLOAD_TRIES = 6
+RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
+"""Seconds to wait after a 429 that does not say how long (reliability notes R31)."""
+
+
+class CannotSend(Exception):
+    """This job cannot be sent in this run; nothing was bought."""
+
+
+class Rejected(Exception):
+    """This job can never be sent as it is; nothing was bought."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Submitter:
+    """The submitting half of a run."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._uploading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._uploaded: dict[str, str] = {}
+        """URLs of this run's uploads, also of those that may not be stored because they are signed."""
+        self._uploads = anyio.CapacityLimiter(context.limits.uploads)
+        self._scopes: set[anyio.CancelScope] = set()
+
+    def hurry(self, seconds: float) -> None:
+        """Requests under way get this long to be answered; after that they are in doubt."""
+        deadline = anyio.current_time() + seconds
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, deadline)
+
+    async def run(self, job: Job) -> None:
+        """Submit one pending job; every outcome is recorded before this returns."""
+        context, board = self._context, self._context.board
+        try:
+            urls = tuple([await self._frame_url(frame) for frame in job.request.frames])
+        except Rejected as rejected:
+            await self._reject(job, rejected)
+            return
+        except CannotSend as reason:
+            board.blocked[job.id] = str(reason)
+            context.held("upload", f"{job.key}: {reason}")
+            return
+        if board.paused:
+            return
+        now = context.now()
+        purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
+        body = context.provider.prepare(job.request, image_urls=urls, purchase_id=purchase)
+        intent = Intent(
+            purchase_id=purchase, body_sha256=hashlib.sha256(body).hexdigest(), price=context.options.price(job)
+        )
+        # From the intent to the record nothing may be left half done: only a deadline ends it, and that is recorded too.
+        with anyio.CancelScope(shield=True):
+            attempt = await context.writer.run(
+                context.store.record_intent, job.id, intent, cap=context.options.cap, now=now
+            )
+            if attempt is None:
+                await self._not_claimed(job)
+                return
+            board.preparing.discard(job.id)
+            board.purchases += 1
+            job = context.moved(job, JobEvent.CLAIMED)
+            exchange = await self._send(body)
+            verdict = classify.submission(exchange, now=context.now())
+            board.heard(exchange.status is not None)
+            await self._record(job, purchase, verdict)
+
+    async def _send(self, body: bytes) -> Exchange:
+        allowed = SUBMIT_GRACE if self._context.board.stopping else SUBMIT_DEADLINE
+        scope = anyio.CancelScope(deadline=anyio.current_time() + allowed, shield=True)
+        self._scopes.add(scope)
+        try:
+            with scope:
+                return await self._context.provider.submit(body)
+        finally:
+            self._scopes.discard(scope)
+        return Exchange(complete=False, body_started=True, error="no answer in time")
+
+    async def _record(self, job: Job, purchase: str, verdict: Submission) -> None:
+        match verdict.verdict:
+            case Verdict.ACCEPTED:
+                await self._accepted(job, purchase, verdict)
+            case Verdict.IN_DOUBT:
+                await self._unanswered(job, verdict.answer, verdict.reason)
+            case Verdict.REFUSED:
+                await self._refused(job, verdict)
+            case Verdict.UNSENT | Verdict.REFUSED_FOR_NOW | Verdict.ACCOUNT_STOP:
+                await self._returned(job, verdict)
+        if verdict.verdict is not Verdict.UNSENT:
+            self._context.board.unsent = 0
+
+    async def _accepted(self, job: Job, purchase: str, verdict: Submission) -> None:
+        context = self._context
+        assert verdict.task_id is not None
+        now = context.now()
+        if not await context.writer.run(
+            context.store.record_accepted, job.id, verdict.task_id, verdict.answer, now=now
+        ):
+            # Two jobs may never share a task: somebody's answer went astray (row R3).
+            await self._unanswered(job, verdict.answer, "task_of_another_job")
+            return
+        job = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
+        look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())
+        accepted_at = anyio.current_time()
+        context.board.fly(Flight(job=replace(job, purchase_id=purchase), accepted_at=accepted_at), accepted_at + look)
+
+    async def _unanswered(self, job: Job, answer: Answer, reason: str) -> None:
+        context = self._context
+        await context.writer.run(context.store.record_unanswered, job.id, answer, reason=reason, now=context.now())
+        context.moved(job, JobEvent.UNANSWERED, reason=reason, message=answer.message)
+
+    async def _refused(self, job: Job, verdict: Submission) -> None:
+        context = self._context
+        context.board.purchases -= 1
+        await context.writer.run(
+            context.store.record_refused, job.id, verdict.answer, reason=verdict.reason, now=context.now()
+        )
+        context.moved(job, JobEvent.REFUSED, reason=verdict.reason, message=verdict.answer.message)
+
+    async def _returned(self, job: Job, verdict: Submission) -> None:
+        """Certainly not bought: back to pending, and the lane learns why."""
+        context, board = self._context, self._context.board
+        board.purchases -= 1
+        wait = 0.0
+        if verdict.verdict is Verdict.UNSENT:
+            board.unsent += 1
+            wait = backoff(board.unsent, chance=context.chance.random())
+            board.submit_pace = board.submit_pace.held(anyio.current_time() + wait)
+        elif verdict.verdict is Verdict.REFUSED_FOR_NOW:
+            wait = self._slow_down(job, verdict)
+        not_before = context.now() + timedelta(seconds=wait) if wait else None
+        await context.writer.run(
+            context.store.record_returned,
+            job.id,
+            verdict.answer,
+            reason=verdict.reason,
+            not_before=not_before,
+            now=context.now(),
+        )
+        context.moved(job, JobEvent.RETURNED, reason=verdict.reason, message=verdict.answer.message)
+        if verdict.verdict is Verdict.ACCOUNT_STOP:
+            await context.pause(Stop.ACCOUNT, verdict.reason, verdict.answer.message or verdict.reason)
+
+    def _slow_down(self, job: Job, verdict: Submission) -> float:
+        """A refusal for now slows the whole lane, not just this job; returns the job's own wait."""
+        context, board = self._context, self._context.board
+        now = anyio.current_time()
+        chance = context.chance.random()
+        wait = verdict.retry_after or backoff(job.attempts + 1, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=chance)
+        board.submit_pace = board.submit_pace.slowed(now, now + wait)
+        context.held(verdict.reason, f"the provider asks for patience: next submission in {wait:.0f} s")
+        return wait
+
+    async def _not_claimed(self, job: Job) -> None:
+        """The intent was not made: the budget is used up, or somebody else moved the job."""
+        context = self._context
+        current = await context.writer.run(context.store.job, job.id)
+        if current.state is job.state:
+            await context.pause(Stop.BUDGET, "budget", "the next clip would pass the budget; nothing more is bought")
+
+    async def _reject(self, job: Job, rejected: Rejected) -> None:
+        context = self._context
+        reason, message = rejected.reason, str(rejected)
+        if await context.writer.run(
+            context.store.record_rejected, job.id, reason=reason, message=message, now=context.now()
+        ):
+            context.moved(job, JobEvent.REJECTED, reason=reason, message=message)
+
+    async def _frame_url(self, frame: Frame) -> str:
+        """Where the provider can read a frame; a local one is uploaded once per content."""
+        context = self._context
+        if not frame.local:
+            url = context.private_urls.get(frame.sha256, frame.source)
+            if hashlib.sha256(url.encode()).hexdigest() != frame.sha256:
+                raise CannotSend("the frame's URL is in a manifest that this run does not have")
+            return url
+        async with self._uploading[frame.sha256]:
+            if (known := self._uploaded.get(frame.sha256)) is not None:
+                return known
+            asset = await context.writer.run(context.store.asset, frame.sha256, endpoint=context.provider.endpoint)
+            if asset is not None and context.now() - asset.uploaded_at < timedelta(seconds=ASSET_LIFETIME):
+                return asset.url
+            async with self._uploads:
+                return await self._upload(frame)
+
+    async def _upload(self, frame: Frame) -> str:
+        context = self._context
+        image = await anyio.to_thread.run_sync(_read, frame)
+        mime, suffix = ("image/png", ".png") if image.startswith(b"\x89PNG") else ("image/jpeg", ".jpg")
+        name = f"{frame.sha256[:16]}{suffix}"  # the provider need not learn how the user names files
+        for attempt in range(1, UPLOAD_TRIES + 1):
+            exchange = await context.provider.upload(image, name=name, mime=mime)
+            outcome = answers.upload(exchange, now=context.now())
+            match outcome:
+                case answers.Uploaded(url):
+                    await context.writer.run(
+                        context.store.record_asset,
+                        Asset(
+                            sha256=frame.sha256,
+                            endpoint=context.provider.endpoint,
+                            url=url,
+                            uploaded_at=context.now(),
+                        ),
+                    )
+                    self._uploaded[frame.sha256] = url
+                    return url
+                case answers.UploadRefused(message):
+                    raise Rejected("bad_image", f"the provider refuses {PurePath(frame.source).name}: {message}")
+                case answers.AccountStop(reason, message):
+                    await context.pause(Stop.ACCOUNT, reason, message)
+                    raise CannotSend(f"uploads are refused: {message}")
+                case answers.Later(reason, wait):
+                    pause = wait or backoff(attempt, chance=context.chance.random())
+                    if attempt < UPLOAD_TRIES:
+                        await anyio.sleep(pause)
+        raise CannotSend(f"{PurePath(frame.source).name} could not be uploaded ({reason})")
+
+
+def _read(frame: Frame) -> bytes:
+    """The frame's content, which must still be what the manifest was checked with."""
+    try:
+        image = Path(frame.source).read_bytes()
+    except OSError as error:
+        raise CannotSend(f"{frame.source} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(image).hexdigest() != frame.sha256:
+        raise CannotSend(f"{frame.source} has changed since the manifest was read; run the same command again")
+    return image
