@@ -10,10 +10,10 @@ import math
 import re
 from collections.abc import Container
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from batchrunner.classify import CAPACITY, CONTENT, QUOTA
+from batchrunner.classify import CAPACITY, CONTENT, QUOTA, is_task_id
 from batchrunner.envelope import error_of, parse, retry_after, shown
 from batchrunner.model import Balance
 from batchrunner.providers.base import Exchange
@@ -21,6 +21,8 @@ from batchrunner.providers.base import Exchange
 COMPLETED = frozenset({"completed", "succeeded", "succeed", "success"})
 FAILED = frozenset({"failed", "failure"})
 """The documented words and the relay's own for the same (API facts §1, §4); every other word means "still running"."""
+CLOCK_SKEW = timedelta(seconds=60)
+"""How far the provider's clock may be behind ours."""
 _BAD_IMAGE = re.compile(r"image|picture|图片|frame", re.IGNORECASE)
 _MISSING_CODE = re.compile(r"task_not_exist|task_not_found|not_found_error", re.IGNORECASE)
 
@@ -71,6 +73,13 @@ class AccountStop:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The provider knows our purchase by this task."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Uploaded:
     """The image is at the provider."""
 
@@ -114,6 +123,26 @@ def poll(
     if answered != task_id and isinstance(answered, str) and answered in others:
         return Later("answer_of_another_task")
     return _task(task, status.strip().lower())
+
+
+def lookup(
+    exchange: Exchange, *, purchase_id: str, intended_at: datetime, now: datetime
+) -> Found | Missing | Later | AccountStop:
+    """What an answer to a look-up by purchase id proves.
+
+    Only an answer that echoes the purchase id and names a task made since the intent is proof (reliability notes §2.4).
+    """
+    if (refusal := _refusal(exchange, now)) is not None:
+        return refusal
+    task = parse(exchange.body)
+    if not isinstance(task, dict) or task.get("client_business_id") != purchase_id:
+        return Later("answer_unreadable")
+    task_id, created_at = task.get("id"), _time(task.get("created_at"))
+    if created_at is not None and created_at < intended_at - CLOCK_SKEW:
+        return Later("answer_of_another_task")
+    if not isinstance(task_id, str) or task_id == purchase_id or not is_task_id(task_id):
+        return Later("answer_unreadable")
+    return Found(task_id)
 
 
 def _task(task: dict[str, Any], status: str) -> Working | Finished | TaskFailed | Later:

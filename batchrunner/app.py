@@ -20,7 +20,7 @@ from batchrunner.events import Listener
 from batchrunner.manifest import Loaded, load_manifest
 from batchrunner.media import frames
 from batchrunner.model import Batch, Job, Money
-from batchrunner.outputs import OutputFolder
+from batchrunner.outputs import OutputFolder, write_whole
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
 from batchrunner.report import summary
@@ -37,6 +37,7 @@ DATABASE = Path(".batchrunner/batchrunner.db")
 REHEARSAL_DATABASE = Path(".batchrunner/rehearsal.db")
 REHEARSAL_FOLDER = Path("rehearsal")
 """What the emulator makes never lies among real clips."""
+REPORT = "report.html"
 EMULATOR_KEY = "sk-emulator-needs-no-key"
 EMULATOR_SPEED = 100.0
 PREFLIGHT_TRIES = 3
@@ -67,6 +68,7 @@ class RunRequest:
     deadline: datetime | None = None
     limit: int | None = None
     only: str | None = None
+    settle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,11 @@ class Session:
     _runner: Runner | None = field(default=None, init=False)
 
     @property
+    def needs_provider(self) -> bool:
+        """Whether there is anything to send, to collect or to look up."""
+        return self.plan.needs_provider or bool(self.plan.in_doubt and self.request.settle)
+
+    @property
     def cap(self) -> int | None:
         """What the batch may cost in all."""
         return self.request.max_cost if self.request.max_cost is not None else self.loaded.manifest.max_cost
@@ -127,10 +134,11 @@ class Session:
             checked_key(self.environ.get("TOAPIS_API_KEY"))
 
     def adopt_plan(self) -> None:
-        """Write the plan to the database: from here on the jobs exist."""
+        """Write the plan to the database: from here on the jobs exist, and what the last run left unanswered is in doubt."""
         with self.store.transaction():
             self.store.apply(self.batch.id, self.plan.changes, now=now())
             self.store.unpause(self.batch.id, now=now())
+            self.store.recover(self.batch.id, now=now())
 
     def execute(self, listener: Listener) -> Report:
         """Submit, poll, download and verify until the end or until something stops the run."""
@@ -143,6 +151,22 @@ class Session:
         report = self.report(outcome)
         self._finish(run_id, report.exit_code)
         return report
+
+    def write_report(self) -> Path:
+        """Write the report page beside the clips, whole or not at all; its path."""
+        from batchrunner.report import page  # a template engine, which most runs do not need
+
+        path = self.folder.root / REPORT
+        html = page.render(
+            self.store.batch(self.batch.name) or self.batch,
+            self.store.jobs(self.batch.id),
+            counts=self.store.counts(self.batch.id),
+            money=self.money(),
+            folder=self.folder.root,
+            at=now(),
+        )
+        write_whole(path, html.encode("utf-8"))
+        return path
 
     def _finish(self, run_id: int, code: ExitCode) -> None:
         try:
@@ -186,6 +210,7 @@ class Session:
                     limit=self.request.limit,
                     cap=self.cap,
                     deadline=self.request.deadline,
+                    settle=self.request.settle,
                     price=lambda job: self.price(job.request.billing_key, job.request.duration),
                 ),
                 now=now,

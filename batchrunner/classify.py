@@ -135,6 +135,13 @@ CODES = {
 
 _TASK_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.:~=+@\-]{0,127}$")
 """Ids are opaque, but one that could change a path is no id."""
+
+
+def is_task_id(text: str) -> bool:
+    """Whether a text can be a provider's task id."""
+    return _TASK_ID.match(text) is not None
+
+
 _LOCAL_MISTAKES = {"LocalProtocolError", "InvalidURL", "UnsupportedProtocol", "UnicodeEncodeError", "certificate"}
 
 
@@ -165,7 +172,7 @@ def _success(exchange: Exchange, value: object, error: Envelope | None, now: dat
     task_id = value.get("id") or value.get("task_id")
     if exchange.status in (204, 205, 206):
         return _verdict(exchange, "R7", Verdict.IN_DOUBT, "answer_unreadable", error, None)
-    if isinstance(task_id, str) and _TASK_ID.match(task_id):
+    if isinstance(task_id, str) and is_task_id(task_id):
         rule = "R2" if error else "R1"
         return _verdict(exchange, rule, Verdict.ACCEPTED, "accepted", error, None, task_id=task_id)
     if task_id is None and error is not None:

@@ -141,6 +141,21 @@ class Part:
         return bad
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file of our own by new content, durably: a reader sees the old one or the new one."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _remove(part)
+        raise storage_error(error, path) from None
+
+
 def _names(final: Path) -> Iterator[Path]:
     yield final
     number = 2

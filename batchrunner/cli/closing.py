@@ -99,6 +99,7 @@ def _in_doubt(session: Session, report: Report) -> Iterator[str]:
         noun = "submission" if count == 1 else "submissions"
         yield f"  doubt   {count} {noun} may have been paid for, but the answer was lost; nothing was sent again"
         yield f"          see them: batchrunner ls {session.batch.name}{_db(report)} --state in_doubt"
+        yield "          look them up at the provider, free of charge: the same command with --settle 900"
 
 
 def _stopped(report: Report) -> Iterator[str]:

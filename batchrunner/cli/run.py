@@ -13,10 +13,12 @@ import click
 from batchrunner import app
 from batchrunner.cli import closing, progress
 from batchrunner.cli.params import Amount, Duration, TimeOfDay, database_option, next_at
+from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
 
 SCENARIOS = ("happy",)
+SETTLE = "Look submissions in doubt up over this long, and take over those the provider knows [0: leave them in doubt]."
 
 
 class RunCommand(click.Command):
@@ -39,6 +41,8 @@ class RunCommand(click.Command):
 @click.option("--max-duration", type=Duration(), help="Begin nothing after this long (90s, 30m, 6h).")
 @click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips in this run.")
 @click.option("--only", metavar="GLOB", help="Only the jobs whose key matches.")
+@click.option("--settle", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help=SETTLE)
+@click.option("--report/--no-report", default=False, help="Write a page with every clip beside them.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 def command(
     manifest: Path,
@@ -53,6 +57,8 @@ def command(
     max_duration: timedelta | None,
     limit: int | None,
     only: str | None,
+    settle: float,
+    report: bool,
     mode: str,
 ) -> ExitCode:
     """Turn MANIFEST into clips on disk. The same command again continues, adds what is new, and buys nothing twice."""
@@ -71,9 +77,13 @@ def command(
         deadline=_deadline(deadline, max_duration, app.now()),
         limit=limit,
         only=only,
+        settle=settle,
     )
     with app.open_run(request, os.environ) as session:
-        return _run(session, yes=yes, mode=progress.resolve(mode, sys.stderr))
+        code = _run(session, yes=yes, mode=progress.resolve(mode, sys.stderr))
+        if report:
+            click.echo(f"report: {shown(session.write_report())}", err=mode == "json")
+        return code
 
 
 def _run(session: app.Session, *, yes: bool, mode: str) -> ExitCode:
@@ -84,13 +94,13 @@ def _run(session: app.Session, *, yes: bool, mode: str) -> ExitCode:
         for line in closing.plan_lines(session):
             click.echo(line, err=True)
     to_send = closing.selected(session)
-    if session.plan.needs_provider:
+    if session.needs_provider:
         session.check_account()
     if to_send and not session.request.emulator and not yes:
         _ask(len(to_send))
     session.adopt_plan()
     again = shlex.join(["batchrunner", *sys.argv[1:]])
-    if not session.plan.needs_provider or (not to_send and not session.plan.collecting):
+    if not session.needs_provider:
         report = session.idle_report()
     else:
         with progress.view(mode, session) as listener:

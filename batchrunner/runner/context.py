@@ -30,6 +30,8 @@ class Options:
     cap: int | None = None
     """What the batch may cost in all, in micro-units."""
     deadline: datetime | None = None
+    settle: float = 0.0
+    """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
     price: Callable[[Job], int | None] = lambda job: None
     """Estimated price of a job in micro-units; None without prices."""
 

@@ -26,6 +26,7 @@ from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options
 from batchrunner.runner.fetching import Fetcher
+from batchrunner.runner.settling import Settler
 from batchrunner.runner.submission import Submitter
 from batchrunner.schedule import Decision, decide
 from batchrunner.settings import SUBMIT_GRACE, UNREACHABLE_AFTER, Limits
@@ -92,6 +93,7 @@ class Runner:
         self._submitter = Submitter(self._context)
         self._asker = Asker(self._context)
         self._fetcher = Fetcher(self._context)
+        self._settler = Settler(self._context)
         self._failure: BatchrunnerError | None = None
         self._bug: Exception | None = None
         self._beaten = float("-inf")
@@ -142,11 +144,13 @@ class Runner:
                 board.task_ids.add(job.task_id)
             # Spread over one floor: after a restart many tasks are due at once.
             due = now + context.limits.poll_floor * context.chance.random() * min(board.in_flight / 100, 1.0)
-            agenda = board.asking if job.state is JobState.RUNNING else board.fetching
+            agenda = board.fetching if job.state is JobState.FETCHING else board.asking
             agenda.add(flight, due)
 
     def _collectable(self) -> list[Job]:
-        states = (JobState.RUNNING, JobState.FETCHING)
+        states = [JobState.RUNNING, JobState.FETCHING]
+        if self._context.options.settle:
+            states.append(JobState.IN_DOUBT)
         return list(self._context.store.jobs(self._context.batch.id, states=states, wanted_only=False))
 
     async def _loop(self, workers: anyio.abc.TaskGroup) -> None:
@@ -229,7 +233,8 @@ class Runner:
     async def _ask(self, flight: Flight) -> None:
         board = self._context.board
         try:
-            await self._guarded(self._asker.ask, flight)
+            in_doubt = flight.job.state is JobState.IN_DOUBT
+            await self._guarded(self._settler.look if in_doubt else self._asker.ask, flight)
         finally:
             board.polls -= 1
             board.wake()

@@ -86,11 +86,11 @@ class Submitter:
                 return
             board.preparing.discard(job.id)
             board.purchases += 1
-            job = context.moved(job, JobEvent.CLAIMED)
+            job = replace(context.moved(job, JobEvent.CLAIMED), purchase_id=purchase, submitted_at=now)
             exchange = await self._send(body)
             verdict = classify.submission(exchange, now=context.now())
             board.heard(exchange.status is not None)
-            await self._record(job, purchase, verdict)
+            await self._record(job, verdict)
 
     async def _send(self, body: bytes) -> Exchange:
         allowed = SUBMIT_GRACE if self._context.board.stopping else SUBMIT_DEADLINE
@@ -103,10 +103,10 @@ class Submitter:
             self._scopes.discard(scope)
         return Exchange(complete=False, body_started=True, error="no answer in time")
 
-    async def _record(self, job: Job, purchase: str, verdict: Submission) -> None:
+    async def _record(self, job: Job, verdict: Submission) -> None:
         match verdict.verdict:
             case Verdict.ACCEPTED:
-                await self._accepted(job, purchase, verdict)
+                await self._accepted(job, verdict)
             case Verdict.IN_DOUBT:
                 await self._unanswered(job, verdict.answer, verdict.reason)
             case Verdict.REFUSED:
@@ -116,7 +116,7 @@ class Submitter:
         if verdict.verdict is not Verdict.UNSENT:
             self._context.board.unsent = 0
 
-    async def _accepted(self, job: Job, purchase: str, verdict: Submission) -> None:
+    async def _accepted(self, job: Job, verdict: Submission) -> None:
         context = self._context
         assert verdict.task_id is not None
         now = context.now()
@@ -129,12 +129,15 @@ class Submitter:
         job = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
         look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())
         accepted_at = anyio.current_time()
-        context.board.fly(Flight(job=replace(job, purchase_id=purchase), accepted_at=accepted_at), accepted_at + look)
+        context.board.fly(Flight(job=job, accepted_at=accepted_at), accepted_at + look)
 
     async def _unanswered(self, job: Job, answer: Answer, reason: str) -> None:
         context = self._context
         await context.writer.run(context.store.record_unanswered, job.id, answer, reason=reason, now=context.now())
-        context.moved(job, JobEvent.UNANSWERED, reason=reason, message=answer.message)
+        job = context.moved(job, JobEvent.UNANSWERED, reason=reason, message=answer.message)
+        if context.options.settle:
+            now = anyio.current_time()
+            context.board.asking.add(Flight(job=job, accepted_at=now), now)
 
     async def _refused(self, job: Job, verdict: Submission) -> None:
         context = self._context

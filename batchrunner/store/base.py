@@ -129,6 +129,9 @@ class Store(Protocol):
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         """submitting -> in_doubt."""
 
+    def record_found(self, job_id: int, task_id: str, *, now: datetime) -> bool:
+        """in_doubt -> running: the provider knows the purchase. Also False when another job owns the task id."""
+
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         """pending -> failed: it cannot be sent as it is (a frame was refused)."""
 

@@ -13,7 +13,7 @@ from batchrunner.errors import StorageError
 BUSY_SECONDS = 10
 """How long another program may hold the database before a step is given up (reliability notes §1.5)."""
 
-_KEPT = "everything recorded before is kept; what was under way is looked up before anything is bought"
+_KEPT = "everything recorded before is kept; what was under way is never bought a second time blindly"
 _SAME = "then run the same command again"
 _BACKUP = "put a backup of the file in its place; do not start an empty one: it would buy every clip again"
 

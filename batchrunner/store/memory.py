@@ -365,6 +365,11 @@ class MemoryStore:
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.UNANSWERED, answer=answer, reason=reason)
 
+    def record_found(self, job_id: int, task_id: str, *, now: datetime) -> bool:
+        if task_id in self._tasks:
+            return False
+        return self._move(job_id, JobEvent.FOUND, task_id=task_id)
+
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REJECTED, reason=reason, message=message)
 

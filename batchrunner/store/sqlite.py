@@ -189,6 +189,12 @@ class SqliteStore(Questions):
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.UNANSWERED, now=now, answer=answer, reason=reason)
 
+    def record_found(self, job_id: int, task_id: str, *, now: datetime) -> bool:
+        with self.transaction():
+            if self._row("SELECT 1 FROM jobs WHERE task_id = ?", (task_id,)):
+                return False
+            return self._move(job_id, JobEvent.FOUND, now=now, columns={"task_id": task_id})
+
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REJECTED, now=now, reason=reason, message=message)
 

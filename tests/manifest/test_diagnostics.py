@@ -14,6 +14,8 @@ from rich.cells import cell_len
 import batchrunner.manifest
 import batchrunner.media.frames
 from batchrunner.diagnostic import Diagnostic, Place, Severity
+from batchrunner.errors import ManifestError
+from batchrunner.manifest import load_manifest
 from batchrunner.manifest.diagnostics import CODES, LINE_WIDTH, escape, render_github, render_json, render_text
 
 
@@ -107,3 +109,20 @@ def test_every_code_is_in_the_table(package):
     used = {code for file in files for code in re.findall(r'"((?:YAML|MAN|FRM)\d{3})"', file.read_text("utf-8"))}
     assert used
     assert used <= CODES.keys()
+
+
+def test_signatures_and_passwords_of_urls_are_starred_out_of_everything_that_is_shown(tmp_path):
+    manifest = tmp_path / "signed.yaml"
+    manifest.write_text(
+        "version: 1\n"
+        "jobs:\n"
+        '  - {prompt: a, frames: {first: "https://a.example/x.png?sig=CANARY", last: "ftp://b.example/y.png?sig=CANARY"}}\n'
+        '  - {prompt: b, frames: "https://a.example/x.png?sig=CANARY"}\n'
+        '  - {prompt: c, frames: {first: "https://user:CANARY@a.example/x.png"}}\n'
+    )
+    with pytest.raises(ManifestError) as wrong:
+        load_manifest(manifest)
+    found = wrong.value.diagnostics
+    shown = render_text(found) + render_json(found) + render_github(found) + str(wrong.value)
+    assert len(found) == 3
+    assert "CANARY" not in shown

@@ -515,7 +515,7 @@ def test_a_full_disk_is_told_and_what_was_recorded_stays(path):
 
     with pytest.raises(StorageError, match="disk is full") as caught:
         record_all()
-    assert "looked up before anything is bought" in str(caught.value)
+    assert "never bought a second time blindly" in str(caught.value)
     assert "free some space" in caught.value.fix
     assert 0 < recorded < 400
     assert store.counts(1) == {JobState.PENDING: 400 - recorded, JobState.SUBMITTING: recorded}
