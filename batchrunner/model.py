@@ -94,6 +94,8 @@ class WantedJob:
     position: int
     """Its place in the manifest, from 0; it decides the order of submission and nothing else."""
     place: Place | None = None
+    tags: tuple[str, ...] = ()
+    """Words that a run can select it by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,7 @@ class Job:
     """Estimated price of its purchase in micro-units; None before it is bought and without prices."""
     wanted: bool = True
     """Whether the manifest still asks for it."""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

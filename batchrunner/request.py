@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ LONGEST_WITH_FRAMES = 10
 MAX_FRAMES = 2
 MAX_PROMPT = 2500
 """Characters; Kling's limit for prompt and negative prompt (API facts §5)."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def violations(request: VideoRequest) -> list[Violation]:
             found.append(
                 Violation(field, f"{field} has {len(text)} characters, {MAX_PROMPT} are allowed", "shorten it")
             )
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        if _SURROGATE.search(text):
             found.append(Violation(field, f"{field} holds half of a surrogate pair", "write the character itself"))
     if request.duration not in DURATIONS:
         found.append(

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from batchrunner.diagnostic import Diagnostic, Place, Severity
 from batchrunner.errors import ManifestError
+from batchrunner.manifest import names
 from batchrunner.manifest.diagnostics import ordered, render_github, render_json, render_text
 from batchrunner.manifest.expand import Expansion, Probe
 from batchrunner.manifest.expand import expand as _expand  # the name `expand` stays the module's
@@ -27,14 +31,33 @@ __all__ = [
     "Inspect",
     "Loaded",
     "Manifest",
+    "Options",
     "Prices",
     "Probe",
     "load_manifest",
     "parse_manifest",
+    "prompts_manifest",
     "render_github",
     "render_json",
     "render_text",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line adds to a manifest."""
+
+    sets: tuple[str, ...] = ()
+    """`key=value`, above everything that the manifest says."""
+    allowed: tuple[Path, ...] = ()
+    """Folders beside the manifest's that frames and rows may lie in."""
+    today: date | None = None
+    """What `{date}` stands for."""
+
+
+_NO_OPTIONS = Options()
+TABLES = (".csv", ".tsv", ".tab", ".jsonl")
+"""Endings of files that are a manifest by themselves."""
 
 
 class Inspect(Protocol):
@@ -56,15 +79,28 @@ class Loaded:
     """By the frame's sha256, whole URLs that may not be stored or shown."""
 
 
-def load_manifest(path: Path, *, probe: Inspect = inspect) -> Loaded:
+def load_manifest(path: Path, *, probe: Inspect = inspect, options: Options = _NO_OPTIONS) -> Loaded:
     """Read, check and expand a manifest; `ManifestError` with every mistake and warning when there is any mistake.
 
-    `probe` looks at one local frame, which must lie below the manifest's folder.
+    A table (.csv, .tsv, .jsonl) is a manifest by itself: one entry, a job for each row. `probe` looks at one local frame.
     """
-    return parse_manifest(_content(path), path, probe=probe)
+    data = _content(path)
+    if path.suffix.lower() in TABLES:
+        kind = "jsonl" if path.suffix.lower() == ".jsonl" else "csv"
+        data = f"version: 1\njobs: [from: {{{kind}: {json.dumps(path.name)}}}]\n".encode()
+    return parse_manifest(data, path, probe=probe, options=options)
 
 
-def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect) -> Loaded:
+def prompts_manifest(prompts: Sequence[str], sets: Sequence[str] = ()) -> tuple[bytes, Path]:
+    """The manifest of some prompts and nothing else, and its path here: the same words are the same batch tomorrow."""
+    content = json.dumps([*prompts, *sorted(sets)], ensure_ascii=False).encode("utf-8", "surrogatepass")
+    name = f"{names.slug(prompts[0]) or 'clip'}-{hashlib.sha256(content).hexdigest()[:6]}"
+    listed = "".join(f"- prompt: {json.dumps(prompt, ensure_ascii=False)}\n" for prompt in prompts)
+    text = f"version: 1\nname: {json.dumps(name, ensure_ascii=False)}\njobs:\n{listed}"
+    return text.encode("utf-8", "surrogatepass"), Path("-p")
+
+
+def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect, options: Options = _NO_OPTIONS) -> Loaded:
     """`load_manifest` for content that is already here; `path` gives it its name and its folder."""
     absolute = path.absolute()
     source = decode(data, str(path))
@@ -72,7 +108,13 @@ def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect) -> Load
     expansion = None
     if manifest is not None:
         try:
-            expansion = _expand(manifest, probe=partial(probe, roots=(manifest.folder,)))
+            expansion = _expand(
+                manifest,
+                probe=partial(probe, roots=(manifest.folder, *options.allowed)),
+                sets=options.sets,
+                roots=options.allowed,
+                today=options.today,
+            )
             problems.extend(expansion.warnings)
         except ManifestError as error:
             problems.extend(error.diagnostics)

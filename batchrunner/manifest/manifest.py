@@ -6,14 +6,15 @@ Rules of the whole file are checked here; rules of a single clip in `expand`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from batchrunner.manifest import names, validate
+from batchrunner.manifest import folders, names, template, validate
 from batchrunner.manifest.reader import Document, Loc, read
-from batchrunner.manifest.schema import LimitsSection, ManifestFile, PriceTable
+from batchrunner.manifest.schema import JobEntry, LimitsSection, ManifestFile, PriceTable
 from batchrunner.manifest.source import Source
 from batchrunner.model import FrameDialect
 from batchrunner.settings import GROUPS, Limits
@@ -54,7 +55,9 @@ class Manifest:
     path: Path
     name: str
     output_dir: str
-    """Relative and safe, with its placeholders filled in."""
+    """What all clips lie below: relative and safe, with its placeholders filled in."""
+    batch_dir: str
+    """Where those clips go, in there, whose entry names no folder of its own; empty, or with a `/` at its end."""
     limits: Limits
     frames: FrameDialect
     prices: Prices | None
@@ -69,6 +72,18 @@ class Manifest:
     def folder(self) -> Path:
         """What relative paths of frames start from."""
         return self.path.parent
+
+    def own_dir(self, entry: JobEntry) -> tuple[str, str] | None:
+        """The template of the entry's own folder, and whether the job or the defaults name it."""
+        return _own_dir(self.file, entry)
+
+
+def _own_dir(file: ManifestFile, entry: JobEntry) -> tuple[str, str] | None:
+    if entry.output and entry.output.dir is not None:
+        return entry.output.dir, "job"
+    if file.defaults and file.defaults.output and file.defaults.output.dir is not None:
+        return file.defaults.output.dir, "defaults"
+    return None
 
 
 def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]]:
@@ -85,10 +100,13 @@ def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]
     file = checked.file
     name = rules.name(file, path)
     prices = rules.prices(file)
+    batch_dir = rules.output_dir(file, name)
+    root = _root(file, name, batch_dir)
     manifest = Manifest(
         path=path,
         name=name,
-        output_dir=rules.output_dir(file, name),
+        output_dir=root,
+        batch_dir=folders.below(root, batch_dir),
         limits=limits(file.limits or LimitsSection()),
         frames=(file.provider.frames if file.provider else None) or FrameDialect.URLS,
         prices=prices,
@@ -98,6 +116,20 @@ def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]
         entries=checked.entries,
     )
     return manifest, rules.problems
+
+
+def _root(file: ManifestFile, name: str, batch_dir: str) -> str:
+    """The folder that all clips lie below; it depends on what is written, not on the rows that are found."""
+    found = []
+    for entry in file.jobs:
+        own = _own_dir(file, entry)
+        if own is None:
+            found.append(batch_dir)
+            continue
+        with suppress(template.TemplateError):  # `expand` says so
+            names.check_relative(own[0])
+            found.append(folders.static(template.parse(own[0]), {"name": name}))
+    return folders.common(found) if found else batch_dir
 
 
 def limits(section: LimitsSection) -> Limits:
@@ -150,11 +182,12 @@ class _Rules:
         text = file.output.dir if file.output and file.output.dir is not None else OUTPUT_DIR
         try:
             names.check_relative(text)
-            template = names.parse_template(text, DIR_PLACEHOLDERS)
-        except names.TemplateError as error:
+            parsed = template.parse(text)
+            template.check_names(parsed, DIR_PLACEHOLDERS)
+        except template.TemplateError as error:
             self._report("MAN205", str(error), ("output", "dir"), error.help)
             return name
-        return names.safe_path(template.fill({"name": name}), file=False)
+        return names.safe_path(parsed.fill({"name": name}), file=False)
 
     def prices(self, file: ManifestFile) -> Prices | None:
         section = file.prices

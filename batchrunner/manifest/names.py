@@ -1,19 +1,12 @@
-"""Names for people and for file systems: slugs, the check of ids, safe paths and their templates.
-
-A template is parsed here, by hand: `str.format` would let a manifest reach into attributes.
-"""
+"""Names for people and for file systems: slugs, keys, the check of ids, and safe paths."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from batchrunner.manifest.template import TemplateError
 
 EXTENSION = ".mp4"
 MAX_NAME = 100
@@ -22,19 +15,16 @@ MAX_COMPONENT = 180
 """UTF-8 bytes of a file's or folder's name; most file systems allow 255, `.part` and the like come on top."""
 SLUG_LENGTH = 16
 
+MAX_LABEL = 40
+MAX_KEY = 200
+
+_LABEL = re.compile(r"\w[\w.:+-]*")
+_KEY = re.compile(r"\w[\w.:+-]*(?:/\w[\w.:+-]*)*")
 _ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*")
 _NAME = re.compile(r"\w[\w.-]*")
 _UNSAFE = re.compile(r'[<>:"|?*\\/]+')
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\s*\.|\s*$)", re.IGNORECASE)
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-class TemplateError(ValueError):
-    """A template or a path that cannot be used; the text is the message, `help` the fix."""
-
-    def __init__(self, message: str, help: str) -> None:
-        super().__init__(message)
-        self.help = help
 
 
 def slug(text: str, length: int = SLUG_LENGTH) -> str:
@@ -66,46 +56,34 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def label(text: str) -> str:
+    """A value as one part of a key: itself where it can be, otherwise its beginning and a hash of the whole."""
+    plain = normal(text.strip())
+    if len(plain) <= MAX_LABEL and _LABEL.fullmatch(plain):
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{slug(plain) or 'x'}-{digest[:6]}"
+
+
+def key(text: str) -> str:
+    """What a person called a row or a job, fit for commands: parts between `/`; empty when nothing is left of it."""
+    plain = normal(text)
+    if len(plain) > MAX_KEY or _KEY.fullmatch(plain) is None:
+        parts = (re.sub(r"[^\w.:+-]+", "-", part).strip("-.:") for part in plain.split("/"))
+        plain = "/".join(part for part in parts if part)
+    if len(plain) > MAX_KEY:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        plain = f"{plain[: MAX_KEY - 9].rstrip('-./')}-{digest[:8]}"
+    return plain
+
+
+def clock_free(text: str) -> str:
+    """`16:9` as `16x9`, since no file system takes the colon."""
+    return re.sub(r"(?<=\d):(?=\d)", "x", text) if ":" in text else text
+
+
 def _clean(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A path with placeholders: texts and names in turn, beginning and ending with a text."""
-
-    parts: tuple[str, ...]
-
-    def fill(self, values: Mapping[str, object]) -> str:
-        """The path with its placeholders replaced."""
-        return "".join(str(values[part]) if index % 2 else part for index, part in enumerate(self.parts))
-
-
-def parse_template(text: str, known: Iterable[str]) -> Template:
-    """Read `{name}` placeholders, `{{` and `}}`; `TemplateError` for anything else in braces."""
-    parts, at = [""], 0
-    for found in re.finditer(r"\{\{|\}\}|\{([^{}]*)\}|[{}]", text):
-        parts[-1] += text[at : found.start()]
-        at = found.end()
-        token, name = found.group(), found.group(1)
-        if token in ("{{", "}}"):
-            parts[-1] += token[0]
-        elif name is None:
-            raise TemplateError(f"a single `{token}` in `{text}`", f"write {token * 2} for the character itself")
-        else:
-            parts += [_placeholder(name, list(known)), ""]
-    parts[-1] += text[at:]
-    return Template(tuple(parts))
-
-
-def _placeholder(name: str, known: list[str]) -> str:
-    if name in known:
-        return name
-    if close := get_close_matches(name.strip().casefold(), known, n=1, cutoff=0.5):
-        help = f"did you mean {{{close[0]}}}?"
-    else:
-        help = f"known are {' '.join(f'{{{one}}}' for one in known)}"
-    raise TemplateError(f"unknown placeholder {{{name}}}", help)
 
 
 def check_relative(text: str) -> None:
@@ -139,13 +117,17 @@ def safe_path(path: str, *, file: bool) -> str:
 
 def same_file(path: str) -> str:
     """Equal for two paths that some file system takes for the same one."""
+    if path.isascii():
+        return path.lower()
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
     return unicodedata.normalize("NFC", folded)
 
 
 def _component(text: str, limit: int = MAX_COMPONENT) -> str:
     """One file or folder name."""
-    visible = "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) not in _INVISIBLE)
+    visible = unicodedata.normalize("NFC", text)
+    if not visible.isprintable():
+        visible = "".join(c for c in visible if unicodedata.category(c) not in _INVISIBLE)
     name = unicodedata.normalize("NFC", _UNSAFE.sub("-", visible)).lstrip("-. \u3000").rstrip(". ")
     if not name:
         name = "_"

@@ -6,9 +6,10 @@ cross-field checks as soon as one field is wrong, and all mistakes are to be sho
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from batchrunner.model import AspectRatio, FrameDialect, Mode
 
@@ -19,6 +20,40 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 Slots = Annotated[int, Field(ge=1, le=1_000)]
 PerSecond = Annotated[float, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
+MAX_TAKES = 1_000
+LIST, NAMES = "[list]", "[names]"
+"""What pydantic puts into the place of a mistake below `prompts`, which has two shapes; no key of a manifest."""
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, (str, int, float, bool)):
+        raise PydanticCustomError("scalar_type", "one value belongs here")
+    return value
+
+
+Scalar = Annotated[Any, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Scalars = dict[str, Scalar]
+
+
+def _one_or_more(value: object) -> object:
+    return [_scalar(one) for one in value] if isinstance(value, list) else _scalar(value)
+
+
+ScalarOrList = Annotated[
+    Any,
+    PlainValidator(_one_or_more),
+    WithJsonSchema({"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]}),
+]
+
+
+def _shape(value: object) -> str | None:
+    return LIST if isinstance(value, list) else NAMES if isinstance(value, dict) else None
+
+
+Prompts = Annotated[
+    Annotated[list[str], Field(min_length=1), Tag(LIST)] | Annotated[dict[str, str], Field(min_length=1), Tag(NAMES)],
+    Discriminator(_shape, custom_error_type="prompts_type", custom_error_message="a list or names"),
+]
 
 
 class Section(BaseModel):
@@ -37,18 +72,25 @@ class FramePaths(Section):
 
 
 class Metadata(Section):
-    """The only metadata that is sent: the relay merges it into the paid request, so free keys could change the price."""
+    """What is sent as metadata, and notes that are not: the relay merges it into the paid request, so nothing is free."""
 
     negative_prompt: str | None = Field(default=None, description="What should not be seen, at most 2,500 characters")
     watermark: bool | None = Field(default=None, description="Whether the clip carries a watermark")
+    project: str | None = Field(default=None, description="A note for your books, never sent")
+    client: str | None = Field(default=None, description="A note for your books, never sent")
+    campaign: str | None = Field(default=None, description="A note for your books, never sent")
+    owner: str | None = Field(default=None, description="A note for your books, never sent")
+    note: str | None = Field(default=None, description="A note for your books, never sent")
 
 
 class JobOutput(Section):
     """Where one job's clip goes."""
 
+    dir: str | None = Field(
+        default=None, description="Folder instead of the batch's; placeholders are filled in, such as out/{client}"
+    )
     filename: str | None = Field(
-        default=None,
-        description="Path below the output folder; {name} {key} {id} {mode} {duration} {aspect_ratio} are filled in",
+        default=None, description="Path below that folder; {key} {row} {mode} and any variable are filled in"
     )
 
 
@@ -67,12 +109,68 @@ class Parameters(Section):
     output: JobOutput | None = Field(default=None, description="Where the clip goes")
 
 
-class JobEntry(Parameters):
-    """One wanted clip."""
+class Pairs(Section):
+    """First and last frames that belong together by their names."""
 
-    id: str | None = Field(
-        default=None, description="The job's name, unique; without it the name comes from the content"
+    dir: str | None = Field(default=None, description="Folder of the images; default the manifest's")
+    first: str = Field(description="Name of a first frame, such as {shot}_first.png; {shot} is bound")
+    last: str = Field(description="Name of the last frame that belongs to it, such as {shot}_last.png")
+    unpaired: Literal["error", "skip", "first-only"] | None = Field(
+        default=None, description="What becomes of a frame without its partner; default error"
     )
+
+
+class Chain(Section):
+    """Keyframes in their natural order: one clip from each to the next."""
+
+    glob: str = Field(description="The keyframes, such as keyframes/*.png")
+    loop: bool | None = Field(default=None, description="Whether a last clip leads back to the first keyframe")
+
+
+class From(Section):
+    """Rows: one job, or several, for each."""
+
+    csv: str | None = Field(
+        default=None, description="A table with a header, .csv or .tsv, below the manifest's folder"
+    )
+    jsonl: str | None = Field(default=None, description="A file with one JSON object a line")
+    rows: Annotated[list[Scalars], Field(min_length=1)] | None = Field(default=None, description="The rows themselves")
+    pairs: Pairs | None = Field(default=None, description="First and last frames that belong together by their names")
+    chain: Chain | None = Field(default=None, description="Keyframes: one clip from each to the next")
+    where: dict[str, ScalarOrList] | None = Field(
+        default=None, description="Only the rows whose columns have these values; a list means any of them"
+    )
+    columns: dict[str, str] | None = Field(default=None, description="New names for columns, such as {提示词: prompt}")
+    encoding: Literal["utf-8", "gb18030", "gbk", "big5", "utf-16"] | None = Field(
+        default=None, description="Encoding of the file; default utf-8, or gb18030 where it is not"
+    )
+
+
+class JobEntry(Parameters):
+    """One wanted clip, or many."""
+
+    id: str | None = Field(default=None, description="The entry's name, unique; without it names come from the content")
+    from_: From | None = Field(default=None, alias="from", description="Rows: one job, or several, for each")
+    prompts: Prompts | None = Field(default=None, description="Several prompts: a list, or a name for each")
+    matrix: Annotated[dict[str, Annotated[list[Scalar], Field(min_length=1)]], Field(min_length=1)] | None = Field(
+        default=None, description="Every combination of these values, of parameters or of new variables"
+    )
+    exclude: list[Scalars] | None = Field(
+        default=None, description="Combinations of the matrix to leave out; a part of one is enough"
+    )
+    include: list[Scalars] | None = Field(default=None, description="Whole combinations beside those of the matrix")
+    takes: Annotated[int, Field(ge=1, le=MAX_TAKES)] | None = Field(
+        default=None, description="How many clips of the same request; default 1"
+    )
+    vars: Scalars | None = Field(default=None, description="Variables of this entry, for placeholders")
+    key: str | None = Field(
+        default=None, description="Template of the jobs' keys; default id/row/prompt/matrix values/take"
+    )
+    tags: list[str] | None = Field(default=None, description="Words that --tag selects jobs by")
+    priority: Annotated[int, Field(ge=-1000, le=1000)] | None = Field(
+        default=None, description="Higher is sent first; default 0"
+    )
+    enabled: bool | None = Field(default=None, description="Whether the entry counts at all; default true")
 
 
 class BatchOutput(Section):
@@ -96,6 +194,10 @@ class LimitsSection(Section):
     )
     downloads: Slots | None = Field(default=None, description="Downloads at once; default 4")
     uploads: Slots | None = Field(default=None, description="Uploads at once; default 2")
+    max_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="Jobs that the manifest may ask for; default 100,000, and 1,000 for each row of an entry",
+    )
     group: Literal["default", "vip", "svip"] | None = Field(
         default=None, description="The account's group at ToAPIs, which sets the rates that are not given"
     )
@@ -141,6 +243,7 @@ class ManifestFile(Section):
     name: str | None = Field(
         default=None, description="The batch's name, under which it resumes; default the file's name"
     )
+    vars: Scalars | None = Field(default=None, description="Variables of all jobs, for placeholders such as {style}")
     defaults: Parameters | None = Field(
         default=None, description="Parameters of every job that does not set them itself"
     )

@@ -79,15 +79,15 @@ class Source:
         place = self.place(span)
         return Diagnostic(
             code=code,
-            message=_veiled(message),
+            message=veiled(message),
             place=place,
-            help=_veiled(help),
+            help=veiled(help),
             severity=severity,
-            source_line=_veiled(self.line(place.line)),
+            source_line=veiled(self.line(place.line)),
         )
 
 
-def _veiled(text: str) -> str:
+def veiled(text: str) -> str:
     """The same text with the passwords and signatures of its URLs starred out, character by character for the caret."""
     return _URL_SECRET.sub(lambda found: "*" * len(found[0]), text)
 

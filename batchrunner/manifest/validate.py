@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from batchrunner.manifest import words
 from batchrunner.manifest.reader import MAX_PROBLEMS
-from batchrunner.manifest.schema import ManifestFile
+from batchrunner.manifest.schema import LIST, NAMES, JobEntry, ManifestFile, Parameters
 from batchrunner.manifest.source import Span
 from batchrunner.manifest.traps import QUOTE, comment_after, glued_key
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 EXTENSION = "x-"
 """Top-level keys that begin so are homes for anchors and mean nothing."""
+_EXPANDING = frozenset({info.alias or name for name, info in JobEntry.model_fields.items()}) - (
+    Parameters.model_fields.keys() | {"id", "tags", "priority", "enabled", "takes"}
+)
+"""What makes one entry many jobs, or names what its texts mention."""
 _TRUE, _FALSE = ("yes", "on", "y", "true", "1", "是"), ("no", "off", "n", "false", "0", "否")
 
 
@@ -52,6 +56,7 @@ def check(document: Document) -> Checked:
     except ValidationError as error:
         file = None
         for details in islice(error.errors(include_url=False), MAX_PROBLEMS):
+            details["loc"] = tuple(step for step in details["loc"] if step not in (LIST, NAMES))
             if details["loc"] not in empty:
                 problems.setdefault(details["loc"], _diagnostic(document, details))
     # `prompt: {style}` is one mistake, although it is also a key without a value
@@ -75,7 +80,7 @@ def _without(value: Any, wrong: set[Loc]) -> tuple[Any, tuple[int, ...]]:
     if not isinstance(value, dict) or not isinstance(value.get("jobs"), list) or () in wrong:
         return None, ()
     bad = {loc[: 3 if loc[0] == "jobs" else 2 if loc[0] == "defaults" else 1] for loc in wrong}
-    if ("defaults",) in bad or ("defaults", "prompt") in bad:
+    if bad & {("defaults",), ("defaults", "prompt"), ("vars",)}:
         return None, ()
     defaults = _pruned(value.get("defaults", {}), ("defaults",), bad)
     entries, jobs = [], []
@@ -84,11 +89,21 @@ def _without(value: Any, wrong: set[Loc]) -> tuple[Any, tuple[int, ...]]:
         if not isinstance(job, dict) or loc in bad:
             continue
         pruned = _pruned(job, loc, bad)
-        if pruned == job or "prompt" in pruned or "prompt" in defaults:
+        if pruned == job or ("prompt" in (pruned | defaults) and _stands_alone(job, pruned)):
             entries.append(index)
             jobs.append(pruned)
     rest = {key: part for key, part in value.items() if (key,) not in bad}
     return rest | {"version": 1, "jobs": jobs, "defaults": defaults}, tuple(entries)
+
+
+def _stands_alone(job: dict[str, Any], pruned: dict[str, Any]) -> bool:
+    """Whether the rest of a job means what it meant before: no variable and no row was lost with its wrong keys."""
+    lost = [str(key) for key in job.keys() - pruned.keys()]
+    if any(key in _EXPANDING for key in lost):
+        return False
+    return all(key in Parameters.model_fields for key in lost) or not (
+        "{" in str(pruned.get("prompt")) or _EXPANDING & pruned.keys()
+    )
 
 
 def _pruned(part: dict[str, Any], loc: Loc, bad: set[Loc]) -> dict[str, Any]:
@@ -150,6 +165,9 @@ _EXPECTED = {
     "bool_type": "true or false",
     "model_type": "a mapping (`key: value`)",
     "list_type": "a list (lines that begin with `- `)",
+    "dict_type": "a mapping (`key: value`)",
+    "scalar_type": "one value",
+    "prompts_type": "a list of prompts, or a mapping of names to prompts",
 }
 
 
@@ -163,9 +181,10 @@ def _wrong_value(document: Document, details: ErrorDetails) -> tuple[str, str]:
         return f"{name} must be {words_} {context[key]:,}, here it is {shown}", ""
     if kind in ("enum", "literal_error"):
         choices = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        return _not_a_choice(name, shown, given, choices)
+        return _not_a_choice(loc, shown, given, choices)
     if kind == "too_short":
-        return f"{name} is empty", "write at least one job, such as `- prompt: …`"
+        help = "write at least one job, such as `- prompt: …`" if loc == ("jobs",) else "write at least one value"
+        return f"{name} is empty", help
     if kind == "string_pattern_mismatch":
         return f"{name} must be a currency such as USD, here it is {shown}", ""
     expected = _EXPECTED.get(kind)
@@ -174,10 +193,11 @@ def _wrong_value(document: Document, details: ErrorDetails) -> tuple[str, str]:
     return f"{name} must be {expected}, here it is {shown}", _type_help(document, loc, kind, given)
 
 
-def _not_a_choice(name: str, shown: str, given: object, choices: list[str]) -> tuple[str, str]:
+def _not_a_choice(loc: Loc, shown: str, given: object, choices: list[str]) -> tuple[str, str]:
+    name = _name(loc)
     listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
     if isinstance(given, list):
-        return f"{name}: one value belongs here, not a list", f"write {listed}; for several, write one job for each"
+        return f"{name}: one value belongs here, not a list", f"write {listed}; {_several(loc, given)}"
     meant = {"720p": "std", "1080p": "pro", "standard": "std", "professional": "pro", "16x9": "16:9", "9x16": "9:16"}
     guess = str(given).strip().casefold()
     close = get_close_matches(meant.get(guess, guess), choices, n=1)
@@ -185,12 +205,30 @@ def _not_a_choice(name: str, shown: str, given: object, choices: list[str]) -> t
     return f"{name} must be {listed}, here it is {shown}", help
 
 
+def _several(loc: Loc, given: list[object]) -> str:
+    """How to say what a list in the place of one value was meant to say."""
+    key = str(loc[-1]) if isinstance(loc[-1], str) else ""
+    if key == "prompt":
+        return "for several prompts, write `prompts:`"
+    if len(loc) > 2 and loc[-2] in ("exclude", "include"):
+        return f"for several, write one item of `{loc[-2]}` for each"
+    if loc[0] == "defaults" or loc[0] == "vars":
+        return f"for several, write `matrix: {{{key or '…'}: […]}}` in a job"
+    if loc[-1] == "priority" or loc[-1] in ("id", "takes", "key"):
+        return "for several, write one job for each"
+    written = ", ".join(str(value) for value in given[:3])
+    dimension = {"frames": "first", "metadata": "negative_prompt"}.get(key, key or "…")
+    return f"for several, write `matrix: {{{dimension}: [{written if len(written) < 40 else '…'}]}}`"
+
+
 def _type_help(document: Document, loc: Loc, kind: str, given: object) -> str:
     text = document.text(loc).strip()
-    if isinstance(given, list) and kind != "model_type":
+    if kind == "list_type" and loc and "matrix" in loc[:-1]:
+        return "write `[one, other]`, also for a single value"
+    if isinstance(given, list) and kind not in ("model_type", "dict_type"):
         if kind == "string_type" and document.source.text[document.value_span(loc).start] == "[":
-            return "a text that begins with [ must be quoted; for several values, write one job for each"
-        return "one value belongs here; for several, write one job for each (`matrix:` is to come)"
+            return f"a text that begins with [ must be quoted; {_several(loc, given)}"
+        return f"one value belongs here; {_several(loc, given)}"
     if kind == "string_type":
         if isinstance(given, dict):
             return "a text that begins with { must be quoted" if _braced(document, loc) else "quote it if it is a text"
@@ -199,6 +237,8 @@ def _type_help(document: Document, loc: Loc, kind: str, given: object) -> str:
         return _boolean_help(given, text)
     if kind == "int_type" or kind == "float_type":
         return _number_help(document, loc, text)
+    if kind == "prompts_type":
+        return "for one prompt, write `prompt:`"
     return _mapping_help(loc, given)
 
 
@@ -226,6 +266,12 @@ def _number_help(document: Document, loc: Loc, text: str) -> str:
 def _mapping_help(loc: Loc, given: object) -> str:
     if isinstance(given, str) and (key := glued_key(given)) is not None:
         return f"add a space after the colon: `{key}: …`"
+    if loc and loc[-1] == "from":
+        return f"write `from: {{csv: {given}}}`" if isinstance(given, str) else "write `from: {csv: shots.csv}`"
+    if loc and loc[-1] == "matrix":
+        return "write `matrix: {mode: [std, pro]}`"
+    if loc and loc[-1] in ("pairs", "chain"):
+        return 'write `pairs: {first: "{shot}_first.png", last: "{shot}_last.png"}` or `chain: {glob: "frames/*.png"}`'
     if loc and loc[-1] == "frames":
         return "write `frames: {first: path.png}`, or with `last:` as well"
     if len(loc) == 2 and loc[0] == "jobs":

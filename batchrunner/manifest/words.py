@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest.reader import Loc
 
 _OTHER_WORDS = {
-    "id": "key 编号 镜号 shot",
+    "id": "编号 镜号 shot",
     "prompt": "text description caption 提示词 描述 文案",
     "mode": "resolution quality 模式 画质 清晰度 分辨率",
     "duration": "seconds time length secs 时长 秒数 秒",
@@ -28,6 +28,19 @@ _OTHER_WORDS = {
     "limits.max_in_flight": "concurrency parallel parallelism workers max_concurrency 并发 并发数",
     "limits.submit_rate": "submits_per_second rate qps rps",
     "budget.max_cost": "max_spend cost 预算",
+    "limits.max_jobs": "max_clips maximum",
+    "prompts": "texts captions 提示词列表",
+    "from.csv": "source data table 表格",
+    "from.rows": "foreach each items",
+    "from.chain": "storyboard keyframes 分镜",
+    "takes": "repeat repeats count times n variants variations samples 次数 遍数",
+    "matrix": "grid sweep product combinations 矩阵",
+    "exclude": "except without 排除",
+    "include": "also 包含",
+    "vars": "variables values params parameters 变量",
+    "tags": "tag labels label 标签",
+    "priority": "order weight 优先级",
+    "enabled": "active enable on disabled skip 启用",
     "jobs": "clips tasks shots items videos scenes 任务",
     "defaults": "default 默认",
     "version": "schema_version 版本",
@@ -44,13 +57,12 @@ _REFUSED = {
     "client_business_id": "leave it out: batchrunner gives every purchase its own",
     "seed": "leave it out: kling-v3 has no such parameter",
     "fps": "leave it out: kling-v3 has no such parameter",
-    "n": "leave it out: each job makes one clip",
-} | dict.fromkeys(
-    ("matrix", "from", "prompts", "vars", "takes", "exclude", "include", "columns"),
-    "this version of batchrunner does not have it yet: write one job for each clip",
-)
+}
 
 _SECTIONS: dict[str, type[schema.Section]] = {
+    "from": schema.From,
+    "pairs": schema.Pairs,
+    "chain": schema.Chain,
     "frames": schema.FramePaths,
     "metadata": schema.Metadata,
     "limits": schema.LimitsSection,
@@ -74,6 +86,8 @@ def section(loc: Loc) -> tuple[str, type[schema.Section]]:
         return "`output`", schema.BatchOutput if len(loc) == 1 else schema.JobOutput
     if loc == ("provider",):
         return "`provider`", schema.ProviderSection
+    if len(loc) > 2 and loc[-2] in ("exclude", "include", "rows"):
+        return f"an item of `{loc[-2]}`", schema.ManifestFile
     return f"`{loc[-1]}`", _SECTIONS.get(str(loc[-1]), schema.ManifestFile)
 
 
@@ -91,9 +105,11 @@ _HOMES = {
         ("prices", schema.PricesSection),
         ("frames", schema.FramePaths),
         ("output", schema.BatchOutput),
+        ("from", schema.From),
     )
     for key in fields(model)
-}
+    if key not in ("project", "client", "campaign", "owner", "note")
+} | {"unpaired": "from.pairs.unpaired", "glob": "from.chain.glob", "loop": "from.chain.loop"}
 
 
 def suggest(word: str, parent: Loc) -> str:
@@ -109,7 +125,10 @@ def _suggest(word: str, here: str, model: type[schema.Section], parent: str) -> 
     if plain in known:
         return f"did you mean `{plain}`?"
     if model is schema.Metadata and plain not in WRONG_WORDS:
-        return "the relay merges metadata into the paid request: only negative_prompt and watermark are allowed"
+        return (
+            "the relay merges metadata into the paid request: only negative_prompt and watermark are allowed, "
+            f"and for your books {', '.join(known[2:])}, which are not sent"
+        )
     if plain in _REFUSED:
         return _REFUSED[plain]
     if (target := _target(plain, model)) is not None:
@@ -133,14 +152,17 @@ def _target(word: str, model: type[schema.Section]) -> str | None:
 
 def _where(target: str, parent: str, known: list[str]) -> str:
     """How to write `target`, seen from the mapping under the key `parent`."""
-    head, _, tail = target.partition(".")
-    if parent == head and tail in known:
-        return f"did you mean `{tail}`?"
-    written = f"`{head}: {{{tail}: …}}`" if tail else f"`{head}`"
+    head, *inner = target.split(".")
+    if inner and parent == ([head, *inner][-2]) and inner[-1] in known:
+        return f"did you mean `{inner[-1]}`?"
+    written = "…"
+    for key in reversed(inner):
+        written = f"{{{key}: {written}}}"
+    written = f"`{head}: {written}`" if inner else f"`{head}`"
     if head in known:
-        return f"write {written}" if tail else f"did you mean {written}?"
-    if head == "id":
-        return f"{written} belongs in a job"
-    if head in fields(schema.Parameters) and target != "output.dir":
+        return f"write {written}" if inner else f"did you mean {written}?"
+    if head in fields(schema.Parameters):
         return f"{written} belongs in a job or in `defaults`"
+    if head in fields(schema.JobEntry) and head not in fields(schema.ManifestFile):
+        return f"{written} belongs in a job"
     return f"{written} belongs at the top of the manifest"

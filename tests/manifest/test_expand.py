@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchrunner.errors import ManifestError
-from batchrunner.manifest import Loaded, load_manifest, names, parse_manifest
+from batchrunner.manifest import Loaded, load_manifest, names, parse_manifest, template
 from batchrunner.media.frames import FrameFacts
 from batchrunner.model import AspectRatio, Mode, WantedJob
 from batchrunner.request import fingerprint
@@ -107,7 +107,7 @@ def test_an_id_may_look_like_a_key_made_from_content():
 
 
 def test_requests_that_share_a_short_hash_are_told_apart(monkeypatch):
-    monkeypatch.setattr("batchrunner.manifest.expand.SHORT_HASH", 0)
+    monkeypatch.setattr("batchrunner.manifest.identity.SHORT_HASH", 0)
     entries = [{"prompt": "a", "duration": 5}, {"prompt": "a", "duration": 10}]
     keys = {job.request.duration: job.key for job in jobs(*entries)}
     assert keys == {job.request.duration: job.key for job in jobs(*reversed(entries))}
@@ -246,7 +246,7 @@ TEXT = st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co", "Zl", "Zp"])
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(TEXT, min_size=1, max_size=40).filter(str.strip), min_size=1, max_size=6))
 def test_any_prompts_get_unique_outputs(prompts):
-    found = jobs(*({"prompt": prompt} for prompt in prompts))
+    found = jobs(*({"prompt": template.literal(prompt)} for prompt in prompts))
     assert [job.request.prompt for job in found] == prompts
     assert len({names.same_file(job.output) for job in found}) == len(prompts)
 
