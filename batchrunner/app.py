@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,15 +18,15 @@ import anyio
 from batchrunner import answers, plan
 from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError, UsageError
 from batchrunner.events import Listener
-from batchrunner.manifest import Loaded, load_manifest
+from batchrunner.manifest import Loaded, Options, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
-from batchrunner.model import Batch, Job, Money
+from batchrunner.model import Batch, Job, Money, WantedJob
 from batchrunner.outputs import OutputFolder, write_whole
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
 from batchrunner.report import summary
 from batchrunner.runner.board import Stop
-from batchrunner.runner.context import Options
+from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import API_BASE_URL, Limits
 from batchrunner.states import JobState
@@ -48,16 +49,38 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def load(path: Path) -> Loaded:
-    """Read, check and expand a manifest; `ManifestError` with every mistake in it."""
-    return load_manifest(path, probe=frames.inspect)
+def load(
+    path: Path | None, *, prompts: Sequence[str] = (), sets: Sequence[str] = (), allowed: Sequence[Path] = ()
+) -> Loaded:
+    """Read, check and expand a manifest, or some prompts alone; `ManifestError` with every mistake in it."""
+    today = now().astimezone().date()
+    options = Options(sets=tuple(sets), allowed=tuple(one.absolute() for one in allowed), today=today)
+    if path is not None:
+        return load_manifest(path, probe=frames.inspect, options=options)
+    data, name = prompts_manifest(prompts, sets)
+    return parse_manifest(data, name, probe=frames.inspect, options=options)
+
+
+def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
+    """`UsageError` when no job has one of the tags: a slip of the keyboard must not look like a finished batch."""
+    known = sorted({tag for job in loaded.jobs for tag in job.tags})
+    for tag in tags:
+        if tag not in known:
+            listed = f"the tags are {', '.join(known)}" if known else "give jobs `tags: [nightly]` in the manifest"
+            raise UsageError(f"no job has the tag {tag!r}; nothing was sent", fix=listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What the user asked of `run`."""
 
-    manifest: Path
+    manifest: Path | None
+    """None when there are only `prompts`."""
+    prompts: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    """`key=value`, above everything that the manifest says."""
+    allowed: tuple[Path, ...] = ()
+    """Folders beside the manifest's that frames and rows may lie in."""
     database: Path | None = None
     out: Path | None = None
     emulator: bool = False
@@ -68,7 +91,20 @@ class RunRequest:
     deadline: datetime | None = None
     limit: int | None = None
     only: str | None = None
+    tags: tuple[str, ...] = ()
     settle: float = 0.0
+
+    @property
+    def source(self) -> str:
+        """The manifest, or the prompts, as the command named them."""
+        if self.manifest is not None:
+            return str(self.manifest)
+        return shlex.join(word for prompt in self.prompts for word in ("-p", prompt))
+
+    @property
+    def selects(self) -> Callable[[Job | WantedJob], bool]:
+        """Which jobs the run is about."""
+        return RunOptions(only=self.only, tags=self.tags).selects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +157,7 @@ class Session:
 
     def counts(self) -> Mapping[JobState, int]:
         """Wanted, selected jobs by state, as stored."""
-        return self.store.counts(self.batch.id, only=self.request.only)
+        return self.store.counts(self.batch.id, only=self.request.only, tags=self.request.tags)
 
     def missing_files(self) -> list[Job]:
         """Jobs that are done but whose clip is no longer where it was put."""
@@ -187,7 +223,7 @@ class Session:
             outcome=outcome,
             money=self.money(),
             currency=self.batch.currency,
-            failures=summary.failures(job for job in failed if _selects(self.request.only, job.key)),
+            failures=summary.failures(job for job in failed if self.request.selects(job)),
             paused=batch.paused if batch else None,
             folder=self.folder.root,
             database=self.database,
@@ -205,8 +241,9 @@ class Session:
                 provider=provider,
                 outputs=self.folder,
                 limits=self.limits,
-                options=Options(
+                options=RunOptions(
                     only=self.request.only,
+                    tags=self.request.tags,
                     limit=self.request.limit,
                     cap=self.cap,
                     deadline=self.request.deadline,
@@ -257,7 +294,8 @@ class Session:
 @contextmanager
 def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
-    loaded = load(request.manifest)
+    loaded = load(request.manifest, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
+    check_tags(loaded, request.tags)
     manifest = loaded.manifest
     if request.max_cost is not None and manifest.prices is None:
         raise UsageError(
@@ -295,10 +333,6 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
             limits=limits.scaled(request.speed) if request.emulator else limits,
             environ=environ,
         )
-
-
-def _selects(only: str | None, key: str) -> bool:
-    return Options(only=only).selects(key)
 
 
 async def _watch_signals(runner: Runner) -> None:

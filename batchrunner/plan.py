@@ -1,11 +1,14 @@
 """Wanted jobs against stored jobs: what is new, done, changed, moved or no longer wanted, and what it would buy. Pure.
 
 Identity comes from keys and fingerprints, never from positions. What was paid for is never replaced: it is kept, and said.
+
+A take is the n-th wanted repeat of one request. It needs no column: of the jobs without a key in common, the n-th that
+asks for a request is the n-th row that has it, bought ones first.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -56,12 +59,13 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
     rows = list(stored)
     by_key = {row.key: row for row in rows}
     keys = {job.key for job in wanted}
-    movable = {row.fingerprint: row for row in rows if row.key not in keys}
+    movable = _movable(row for row in rows if row.key not in keys)
     added, replaced, kept, to_send, changed, moved = [], [], [], [], [], []
     matched: dict[int, WantedJob] = {}
     for job in wanted:
         row = by_key.get(job.key)
-        if row is None and (row := movable.pop(job.fingerprint, None)) is not None:
+        if row is None and (rest := movable.get(job.fingerprint)):
+            row = rest.popleft()
             moved.append(job.key)
         if row is None:
             added.append(job)
@@ -98,6 +102,19 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
 
 
 _AT_PROVIDER = (JobState.RUNNING, JobState.FETCHING)
+
+
+def _movable(rows: Iterable[StoredJob]) -> dict[str, deque[StoredJob]]:
+    """Rows that may be known by another key now, by request; what was bought comes before what would be bought again."""
+    found: dict[str, list[StoredJob]] = {}
+    for row in rows:
+        found.setdefault(row.fingerprint, []).append(row)
+    return {print_: deque(sorted(same, key=_worth)) for print_, same in found.items()}
+
+
+def _worth(row: StoredJob) -> tuple[int, bool]:
+    rank = 1 if row.state is JobState.PENDING else 2 if row.state in FINAL - {JobState.DONE} else 0
+    return rank, not row.wanted
 
 
 def _unpaid(row: StoredJob) -> bool:

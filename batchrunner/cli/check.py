@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from batchrunner import app
+from batchrunner.cli.params import allow_option, only_option, set_option, tag_option
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.errors import ExitCode, ManifestError
+from batchrunner.manifest import Loaded
 from batchrunner.manifest.diagnostics import render_github, render_json, render_text
 
 _RENDER = {"text": render_text, "json": render_json, "github": render_github}
@@ -17,22 +19,49 @@ _RENDER = {"text": render_text, "json": render_json, "github": render_github}
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(list(_RENDER)), default="text", show_default=True)
-def command(manifests: tuple[Path, ...], form: str) -> ExitCode:
+@click.option("--strict", is_flag=True, help="Warnings are mistakes as well.")
+@set_option
+@only_option
+@tag_option
+@click.option("--limit", type=click.IntRange(min=0), help="Count at most this many jobs.")
+@allow_option
+def command(
+    manifests: tuple[Path, ...],
+    form: str,
+    strict: bool,
+    sets: tuple[str, ...],
+    only: str | None,
+    tags: tuple[str, ...],
+    limit: int | None,
+    allowed: tuple[Path, ...],
+) -> ExitCode:
     """Read, check and expand each of MANIFESTS without sending anything. Exit 4 when one of them is wrong."""
     found: list[Diagnostic] = []
     wrong = False
     for path in manifests:
         try:
-            loaded = app.load(path)
+            loaded = app.load(path, sets=sets, allowed=allowed)
         except ManifestError as error:
             wrong = True
             found += error.diagnostics
         else:
+            app.check_tags(loaded, tags)
             found += loaded.warnings
-            if form == "text":
-                jobs = len(loaded.jobs)
-                click.echo(f"{path}: {jobs} {'job' if jobs == 1 else 'jobs'}, nothing wrong", err=bool(found))
+            wrong = wrong or (strict and bool(loaded.warnings))
+            if form == "text" and not (strict and loaded.warnings):
+                click.echo(f"{path}: {_counted(loaded, only, tags, limit)}, nothing wrong", err=bool(found))
     text = _RENDER[form](found)
     if text:
         click.echo(text, nl=not text.endswith("\n"))
     return ExitCode.MANIFEST if wrong else ExitCode.DONE
+
+
+def _counted(loaded: Loaded, only: str | None, tags: tuple[str, ...], limit: int | None) -> str:
+    """How many jobs there are, and how many of them a run with the same options would be about."""
+    jobs = len(loaded.jobs)
+    counted = f"{jobs} {'job' if jobs == 1 else 'jobs'}"
+    if only is None and not tags and limit is None:
+        return counted
+    selects = app.RunRequest(manifest=None, only=only, tags=tags).selects
+    chosen = sum(map(selects, loaded.jobs))
+    return f"{counted}, {chosen if limit is None else min(chosen, limit)} selected"

@@ -13,23 +13,22 @@ from batchrunner.errors import ExitCode
 from batchrunner.model import WantedJob
 from batchrunner.report import summary
 from batchrunner.runner.board import Stop
-from batchrunner.runner.context import Options
 from batchrunner.states import JobState
 
 SHOWN_KEYS = 5
 
 
 def selected(session: Session) -> list[WantedJob]:
-    """What this run would send: of the plan, what `--only` and `--limit` leave."""
-    selects = Options(only=session.request.only).selects
-    jobs = [job for job in session.plan.to_send if selects(job.key)]
+    """What this run would send: of the plan, what `--only`, `--tag` and `--limit` leave."""
+    selects = session.request.selects
+    jobs = [job for job in session.plan.to_send if selects(job)]
     return jobs if session.request.limit is None else jobs[: session.request.limit]
 
 
 def plan_lines(session: Session) -> Iterator[str]:
     """The plan, before anything is asked or sent."""
     made, jobs = session.plan, selected(session)
-    yield f"{session.batch.name}  {session.request.manifest}"
+    yield f"{session.batch.name}  {session.request.source}"
     marks = (
         ("+", len(jobs), "to send"),
         ("=", len(made.done), "done"),
@@ -127,7 +126,7 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
     if report.exit_code is ExitCode.DONE and not report.outcome.counts.get(JobState.PENDING):
         yield f"next: batchrunner ls {session.batch.name}{_db(report)}"
         if session.request.emulator:
-            yield f"      for real: TOAPIS_API_KEY=… batchrunner run {session.request.manifest}"
+            yield f"      for real: TOAPIS_API_KEY=… batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
         yield f"next: batchrunner ls {session.batch.name}{_db(report)} --state failed"
     else:

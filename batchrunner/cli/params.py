@@ -64,4 +64,17 @@ database_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The database [.batchrunner/batchrunner.db].",
 )
+set_option = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a parameter or a variable, above the manifest."
+)
+tag_option = click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only the jobs that have this tag.")
+only_option = click.option("--only", metavar="GLOB", help="Only the jobs whose key matches.")
+allow_option = click.option(
+    "--allow-dir",
+    "allowed",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Frames and tables may lie in this folder too.",
+)
 batch_argument = click.argument("batch", required=False)

@@ -12,7 +12,17 @@ import click
 
 from batchrunner import app
 from batchrunner.cli import closing, progress
-from batchrunner.cli.params import Amount, Duration, TimeOfDay, database_option, next_at
+from batchrunner.cli.params import (
+    Amount,
+    Duration,
+    TimeOfDay,
+    allow_option,
+    database_option,
+    next_at,
+    only_option,
+    set_option,
+    tag_option,
+)
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
@@ -29,7 +39,9 @@ class RunCommand(click.Command):
 
 
 @click.command(cls=RunCommand)
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("manifest", required=False, type=click.Path(path_type=Path))
+@click.option("-p", "--prompt", "prompts", multiple=True, metavar="TEXT", help="A clip of this prompt; no manifest.")
+@set_option
 @database_option
 @click.option("--out", type=click.Path(path_type=Path), help="Where clips go [output.dir of the manifest].")
 @click.option("--yes", is_flag=True, help="Buy without asking.")
@@ -40,12 +52,16 @@ class RunCommand(click.Command):
 @click.option("--deadline", type=TimeOfDay(), help="Begin nothing after this time of day.")
 @click.option("--max-duration", type=Duration(), help="Begin nothing after this long (90s, 30m, 6h).")
 @click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips in this run.")
-@click.option("--only", metavar="GLOB", help="Only the jobs whose key matches.")
+@only_option
+@tag_option
+@allow_option
 @click.option("--settle", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help=SETTLE)
 @click.option("--report/--no-report", default=False, help="Write a page with every clip beside them.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 def command(
-    manifest: Path,
+    manifest: Path | None,
+    prompts: tuple[str, ...],
+    sets: tuple[str, ...],
     database: Path | None,
     out: Path | None,
     yes: bool,
@@ -57,17 +73,27 @@ def command(
     max_duration: timedelta | None,
     limit: int | None,
     only: str | None,
+    tags: tuple[str, ...],
+    allowed: tuple[Path, ...],
     settle: float,
     report: bool,
     mode: str,
 ) -> ExitCode:
-    """Turn MANIFEST into clips on disk. The same command again continues, adds what is new, and buys nothing twice."""
+    """Turn MANIFEST into clips on disk. The same command again continues, adds what is new, and buys nothing twice.
+
+    MANIFEST is a YAML file, or a table (.csv, .tsv, .jsonl) with a column `prompt`: a clip for each row.
+    """
+    if (manifest is None) is not bool(prompts):
+        raise UsageError("run needs a manifest, or prompts with -p", fix='batchrunner run batch.yaml, or run -p "…"')
     if emulator is not None and emulator not in SCENARIOS:
         raise UsageError(f"there is no scenario {emulator!r}", fix=f"scenarios: {', '.join(SCENARIOS)}")
     if speed is not None and emulator is None:
         raise UsageError("--speed is the emulator's: a real provider takes its time", fix="add --emulator")
     request = app.RunRequest(
         manifest=manifest,
+        prompts=prompts,
+        sets=sets,
+        allowed=allowed,
         database=database,
         out=out,
         emulator=emulator is not None,
@@ -77,6 +103,7 @@ def command(
         deadline=_deadline(deadline, max_duration, app.now()),
         limit=limit,
         only=only,
+        tags=tags,
         settle=settle,
     )
     with app.open_run(request, os.environ) as session:

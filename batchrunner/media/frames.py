@@ -58,7 +58,10 @@ def inspect(path: Path, *, roots: Sequence[Path]) -> FrameFacts | FrameProblem:
         resolved = path.resolve(strict=True)
         allowed = any(resolved.is_relative_to(root.resolve()) for root in roots)
         if not allowed:
-            help = "copy it next to the manifest: frames become public URLs, so they must lie in the manifest's folder"
+            help = (
+                "copy it next to the manifest, or allow its folder with --allow-dir DIR: frames become public URLs, "
+                "so they must lie where you said"
+            )
             return FrameProblem(code="FRM302", message=f"{path} is outside the manifest's folder", help=help)
         data = _content(resolved)
     except FileNotFoundError:

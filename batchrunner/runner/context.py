@@ -9,7 +9,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
-from batchrunner.model import Batch, Clip, Job
+from batchrunner.model import Batch, Clip, Job, WantedJob
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.base import Provider
 from batchrunner.runner.board import Board, Stop
@@ -25,6 +25,8 @@ class Options:
 
     only: str | None = None
     """A glob over keys."""
+    tags: tuple[str, ...] = ()
+    """Only jobs that have one of them; all, when there are none."""
     limit: int | None = None
     """New purchases at most."""
     cap: int | None = None
@@ -35,9 +37,10 @@ class Options:
     price: Callable[[Job], int | None] = lambda job: None
     """Estimated price of a job in micro-units; None without prices."""
 
-    def selects(self, key: str) -> bool:
-        """Whether the run is about the job of this key."""
-        return self.only is None or fnmatchcase(key, self.only)
+    def selects(self, job: Job | WantedJob) -> bool:
+        """Whether the run is about this job."""
+        named = self.only is None or fnmatchcase(job.key, self.only)
+        return named and (not self.tags or not set(self.tags).isdisjoint(job.tags))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class Context:
     ) -> Job:
         """A transition is durable: keep the counts, tell the listener, and return the job as it is now."""
         target = advance(job.state, event)
-        self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job.key))
+        self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))
         self.listener(
             JobMoved(
                 at=self.now(), key=job.key, state=target, reason=reason, message=message, task_id=task_id, clip=clip

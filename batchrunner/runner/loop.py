@@ -116,7 +116,9 @@ class Runner:
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong
-            counts = await self._writer.run(context.store.counts, context.batch.id, only=context.options.only)
+            counts = await self._writer.run(
+                context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
+            )
         finally:
             await self._writer.close()
         return Outcome(
@@ -135,7 +137,7 @@ class Runner:
         board.submit_pace = Pace.full(context.limits.submit, now)
         board.query_pace = Pace.full(context.limits.query, now)
         await run(store.recover, batch.id, now=context.now())
-        board.counts = Counter(await run(store.counts, batch.id, only=context.options.only))
+        board.counts = Counter(await run(store.counts, batch.id, only=context.options.only, tags=context.options.tags))
         board.in_flight = await run(store.in_flight, batch.id)
         for job in await run(self._collectable):
             age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
@@ -193,11 +195,13 @@ class Runner:
             now=context.now(),
             limit=context.limits.max_in_flight + len(held),
             only=context.options.only,
+            tags=context.options.tags,
         )
         board.ready.extend(job for job in jobs if job.id not in held)
         board.waiting_until = None
         if not board.ready:
-            at = await self._writer.run(context.store.next_not_before, context.batch.id, only=context.options.only)
+            ask, options = context.store.next_not_before, context.options
+            at = await self._writer.run(ask, context.batch.id, only=options.only, tags=options.tags)
             board.exhausted = at is None
             if at is not None:
                 wait = max(at - context.now(), timedelta(0)).total_seconds()

@@ -7,7 +7,7 @@ changed. Times are aware UTC datetimes, `now` is always an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,7 +43,10 @@ class Changes:
     Those that had failed or were cancelled are pending again, as another purchase. Paid ones are left as they are.
     """
     kept: tuple[tuple[int, WantedJob], ...] = ()
-    """Jobs sent already, by id: they keep their request and take the manifest's key and position."""
+    """Jobs sent already, by id: they keep their request and take the manifest's key, position and tags.
+
+    Until their clip is saved they take its output as well: paths are unique among what the manifest asks for now.
+    """
     orphaned: tuple[int, ...] = ()
     """Jobs that the manifest no longer has; those in flight are still collected."""
 
@@ -90,16 +93,21 @@ class Store(Protocol):
     def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
         """In manifest order; all states when none is named."""
 
-    def counts(self, batch_id: int, *, only: str | None = None) -> dict[JobState, int]:
-        """Wanted jobs by state, of those whose key matches the glob `only`; states without jobs are left out."""
+    def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
+        """Wanted jobs by state, of those whose key matches the glob `only` and that have one of `tags`, if there are any.
+
+        States without jobs are left out.
+        """
 
     def in_flight(self, batch_id: int) -> int:
         """How many jobs are submitting, in doubt or running, wanted or not."""
 
-    def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
+    def sendable(
+        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> list[Job]:
         """Wanted pending jobs whose `not_before` has passed, in manifest order."""
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
+    def next_not_before(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> datetime | None:
         """When the first waiting pending job may be sent; None when no wanted pending job waits for a time."""
 
     def money(self, batch_id: int) -> Money: ...

@@ -7,7 +7,7 @@ changes nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -211,7 +211,8 @@ class MemoryStore:
                     self._replace(row, wanted, now=now)
             for job_id, wanted in changes.kept:
                 if row := self._of(batch_id, job_id):
-                    job = replace(row.job, key=wanted.key, wanted=True)
+                    output = row.job.output if row.job.state is JobState.DONE else wanted.output
+                    job = replace(row.job, key=wanted.key, output=output, tags=wanted.tags, wanted=True)
                     self._place(replace(row, job=job, position=wanted.position))
             for wanted in changes.added:
                 self._add(batch_id, wanted)
@@ -235,6 +236,7 @@ class MemoryStore:
             fingerprint=wanted.fingerprint,
             request=wanted.request,
             output=wanted.output,
+            tags=wanted.tags,
             purchase_id=row.job.purchase_id if same else None,
             wanted=True,
         )
@@ -253,6 +255,7 @@ class MemoryStore:
             state=JobState.PENDING,
             request=wanted.request,
             output=wanted.output,
+            tags=wanted.tags,
         )
         self._place(_Row(job=job, batch_id=batch_id, position=wanted.position))
 
@@ -272,26 +275,28 @@ class MemoryStore:
     def _order(self, job_id: int) -> tuple[int, int]:
         return self._rows[job_id].position, job_id
 
-    def counts(self, batch_id: int, *, only: str | None = None) -> dict[JobState, int]:
-        found = {state: len(self._matching(batch_id, state, only)) for state in JobState}
+    def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
+        found = {state: len(self._matching(batch_id, state, only, tags)) for state in JobState}
         return {state: jobs for state, jobs in found.items() if jobs}
 
-    def _matching(self, batch_id: int, state: JobState, only: str | None) -> list[Job]:
+    def _matching(self, batch_id: int, state: JobState, only: str | None, tags: Sequence[str]) -> list[Job]:
         jobs = [self._rows[job_id].job for job_id in self._by_state[batch_id, True, state]]
-        if only is None:
-            return jobs
-        return [job for job in jobs if fnmatchcase(job.key, only)]
+        if only is not None:
+            jobs = [job for job in jobs if fnmatchcase(job.key, only)]
+        return [job for job in jobs if not tags or set(job.tags) & set(tags)]
 
     def in_flight(self, batch_id: int) -> int:
         return sum(len(self._by_state[batch_id, wanted, state]) for wanted in (True, False) for state in IN_FLIGHT)
 
-    def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
-        pending = self._matching(batch_id, JobState.PENDING, only)
+    def sendable(
+        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> list[Job]:
+        pending = self._matching(batch_id, JobState.PENDING, only, tags)
         ready = [job for job in pending if job.not_before is None or job.not_before <= now]
         return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
-        pending = self._matching(batch_id, JobState.PENDING, only)
+    def next_not_before(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> datetime | None:
+        pending = self._matching(batch_id, JobState.PENDING, only, tags)
         return min((job.not_before for job in pending if job.not_before is not None), default=None)
 
     def money(self, batch_id: int) -> Money:

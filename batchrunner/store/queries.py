@@ -29,6 +29,7 @@ from batchrunner.store.rows import (
     to_batch,
     to_glob,
     to_job,
+    to_list,
     to_stored_job,
     to_text,
     to_time,
@@ -36,6 +37,12 @@ from batchrunner.store.rows import (
 
 PAGE = 1000
 """Rows that are read at once; between pages the connection is free and the WAL may be reset."""
+
+SELECTED = """
+    (? IS NULL OR key GLOB ?)
+    AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value IN (SELECT value FROM json_each(?))))
+"""
+"""Jobs that a run is about; its parameters are `_selection`'s."""
 
 
 class Connection:
@@ -144,15 +151,13 @@ class Questions(Connection):
                 return
             after = (page[-1]["position"], page[-1]["id"])
 
-    def counts(self, batch_id: int, *, only: str | None = None) -> dict[JobState, int]:
-        if only is None:
+    def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
+        if only is None and not tags:
             sql = "SELECT state, jobs FROM job_counts WHERE batch_id = ? AND wanted = 1 AND jobs > 0"
             rows = self._rows(sql, (batch_id,))
         else:
-            sql = """
-                SELECT state, count(*) AS jobs FROM jobs WHERE batch_id = ? AND wanted = 1 AND key GLOB ? GROUP BY state
-            """
-            rows = self._rows(sql, (batch_id, to_glob(only)))
+            sql = f"SELECT state, count(*) AS jobs FROM jobs WHERE batch_id = ? AND wanted = 1 AND {SELECTED} GROUP BY state"
+            rows = self._rows(sql, (batch_id, *_selection(only, tags)))
         found = {row["state"]: row["jobs"] for row in rows}
         return {state: found[state] for state in JobState if state in found}
 
@@ -160,25 +165,25 @@ class Questions(Connection):
         rows = self._rows("SELECT state, jobs FROM job_counts WHERE batch_id = ?", (batch_id,))
         return sum(row["jobs"] for row in rows if row["state"] in IN_FLIGHT)
 
-    def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
+    def sendable(
+        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> list[Job]:
         sql = f"""
             SELECT {JOB_COLUMNS} FROM jobs
             WHERE batch_id = ? AND wanted = 1 AND state = 'pending'
-                AND (not_before IS NULL OR not_before <= ?) AND (? IS NULL OR key GLOB ?)
+                AND (not_before IS NULL OR not_before <= ?) AND {SELECTED}
             ORDER BY position, id LIMIT ?
         """
-        glob = None if only is None else to_glob(only)
-        return [to_job(row) for row in self._rows(sql, (batch_id, to_text(now), glob, glob, max(limit, 0)))]
+        parameters = (batch_id, to_text(now), *_selection(only, tags), max(limit, 0))
+        return [to_job(row) for row in self._rows(sql, parameters)]
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
-        sql = """
+    def next_not_before(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> datetime | None:
+        sql = f"""
             SELECT not_before FROM jobs
-            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before IS NOT NULL
-                AND (? IS NULL OR key GLOB ?)
+            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before IS NOT NULL AND {SELECTED}
             ORDER BY not_before LIMIT 1
         """
-        glob = None if only is None else to_glob(only)
-        row = self._row(sql, (batch_id, glob, glob))
+        row = self._row(sql, (batch_id, *_selection(only, tags)))
         return None if row is None else to_time(row["not_before"])
 
     def money(self, batch_id: int) -> Money:
@@ -201,3 +206,9 @@ class Questions(Connection):
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))
         return None if row is None else to_asset(row)
+
+
+def _selection(only: str | None, tags: Sequence[str]) -> tuple[str | None, ...]:
+    glob = None if only is None else to_glob(only)
+    words = to_list(tags) if tags else None
+    return glob, glob, words, words

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +17,7 @@ _CHARGED = "FROM attempts WHERE job_id = jobs.id AND charge <> 'released'"
 BATCH_COLUMNS = "id, name, endpoint, paused_reason, paused_message, currency"
 JOB_COLUMNS = f"""
     id, key, fingerprint, state, request, output, reason, message, attempts, not_before, purchase_id, task_id,
-    provider_status, progress, submitted_at, expires_at, wanted, position,
+    provider_status, progress, submitted_at, expires_at, wanted, position, tags,
     clip_path, clip_bytes, clip_sha256, clip_seconds, clip_width, clip_height, clip_sound,
     (SELECT price {_CHARGED} ORDER BY number DESC LIMIT 1) AS price
 """
@@ -37,6 +39,11 @@ def to_text(at: datetime | None) -> str | None:
 def to_time(text: str | None) -> datetime | None:
     """What `to_text` wrote."""
     return None if text is None else datetime.fromisoformat(text)
+
+
+def to_list(words: Sequence[str]) -> str:
+    """Words as a JSON list."""
+    return json.dumps(list(words), ensure_ascii=False)
 
 
 def to_glob(pattern: str) -> str:
@@ -100,6 +107,7 @@ def to_job(row: sqlite3.Row) -> Job:
         clip=_to_clip(row),
         price=row["price"],
         wanted=bool(row["wanted"]),
+        tags=tuple(json.loads(row["tags"])),
     )
 
 
@@ -141,6 +149,7 @@ def wanted_columns(wanted: WantedJob) -> dict[str, Any]:
         "output": wanted.output,
         "position": wanted.position,
         "place": None if wanted.place is None else str(wanted.place),
+        "tags": to_list(wanted.tags),
     }
 
 

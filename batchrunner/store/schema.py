@@ -240,8 +240,12 @@ VIEWS = (
     """,
 )
 
+TAGS = ("ALTER TABLE jobs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",)
+"""A JSON list of the words that a run can select a job by."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
+    "2_tags": TAGS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

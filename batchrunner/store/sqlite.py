@@ -25,6 +25,9 @@ UNPAID = """
 """
 """Jobs whose request the manifest may still change: nothing is bought for them, nor can be before they are claimed."""
 
+KEPT = ("key", "position", "tags", "output")
+"""What a job that was sent takes of the manifest."""
+
 
 class SqliteStore(Questions):
     """Jobs, their purchases and their history, in one file."""
@@ -116,17 +119,20 @@ class SqliteStore(Questions):
 
     def _keep(self, batch_id: int, job_id: int, wanted: WantedJob) -> None:
         sql = """
-            UPDATE jobs SET key = :key, position = :position, wanted = 1
-            WHERE id = :id AND batch_id = :batch_id AND (key <> :key OR position <> :position OR wanted = 0)
+            UPDATE jobs SET key = :key, position = :position, tags = :tags, wanted = 1,
+                output = CASE state WHEN 'done' THEN output ELSE :output END
+            WHERE id = :id AND batch_id = :batch_id AND (key <> :key OR position <> :position OR tags <> :tags
+                OR wanted = 0 OR (output <> :output AND state <> 'done'))
         """
-        self._run(sql, {"id": job_id, "batch_id": batch_id, "key": wanted.key, "position": wanted.position})
+        columns = {name: value for name, value in wanted_columns(wanted).items() if name in KEPT}
+        self._run(sql, {**columns, "id": job_id, "batch_id": batch_id})
 
     def _add(self, batch_id: int, added: tuple[WantedJob, ...], *, now: datetime) -> None:
         sql = """
             INSERT INTO jobs (batch_id, key, fingerprint, prompt, request, billing_key, seconds, output, position, place,
-                created_at, updated_at)
+                tags, created_at, updated_at)
             VALUES (:batch_id, :key, :fingerprint, :prompt, :request, :billing_key, :seconds, :output, :position, :place,
-                :now, :now)
+                :tags, :now, :now)
         """
         shared = {"batch_id": batch_id, "now": to_text(now)}
         with told_as_storage_error(self._path):

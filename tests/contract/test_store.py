@@ -1,5 +1,6 @@
 """What every store does: the same suite over the one in memory and the one on SQLite."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -593,6 +594,38 @@ def test_a_kept_job_keeps_its_request(store):
         before.output,
         before.clip,
     )
+
+
+@pytest.mark.parametrize("state", PATHS)
+def test_a_kept_job_takes_the_manifest_s_output_until_its_clip_is_saved(store, state):
+    batch_id, job_id = new_batch(store, "a")
+    bring(store, job_id, state)
+    moved = replace(wanted("a"), output="elsewhere/a.mp4", tags=("nightly",))
+    store.apply(batch_id, Changes(kept=((job_id, moved),)), now=NOW)
+    job = store.job(job_id)
+    assert (job.state, job.tags) == (state, ("nightly",))
+    assert job.output == ("a.mp4" if state is JobState.DONE else "elsewhere/a.mp4")
+
+
+def test_a_run_may_be_about_some_tags(store):
+    batch_id = new_batch(store)[0]
+    tags = {"a": ("nightly", "ab"), "b": ("nightly",), "c": ()}
+    jobs = [replace(wanted(key, position), tags=tags[key]) for position, key in enumerate(tags)]
+    store.apply(batch_id, Changes(added=tuple(jobs)), now=NOW)
+
+    def keys(**selection):
+        return [job.key for job in store.sendable(batch_id, now=NOW, limit=9, **selection)]
+
+    assert [job.tags for job in store.jobs(batch_id)] == list(tags.values())
+    assert keys(tags=["nightly"]) == ["a", "b"]
+    assert keys(tags=["ab", "none"]) == ["a"]
+    assert keys(tags=["nightly"], only="[bc]") == ["b"]
+    assert keys(tags=["none"]) == []
+    assert store.counts(batch_id, tags=["nightly"]) == {JobState.PENDING: 2}
+    store.record_intent(store.sendable(batch_id, now=NOW, limit=1)[0].id, intent(), cap=None, now=NOW)
+    store.record_returned(1, NO, reason="busy", not_before=LATER, now=NOW)
+    assert store.next_not_before(batch_id, tags=["ab"]) == LATER
+    assert store.next_not_before(batch_id, tags=["none"]) is None
 
 
 def test_jobs_may_exchange_their_keys(store):

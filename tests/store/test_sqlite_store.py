@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from batchrunner.states import IN_FLIGHT, JobEvent, JobState
 from batchrunner.store import connect, schema
 from batchrunner.store.base import Changes
 from batchrunner.store.ledger import CHARGES, OPEN, Charge
+from batchrunner.store.rows import to_text, wanted_columns
 from batchrunner.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
@@ -104,6 +106,7 @@ def test_a_database_that_needs_no_migration_opens_without_sqlite_utils(path):
     filled(path).close()
     script = """
 import sys
+from batchrunner.store.rows import to_text, wanted_columns
 from batchrunner.store.sqlite import SqliteStore
 SqliteStore.open(sys.argv[1]).close()
 SqliteStore.read(sys.argv[1]).close()
@@ -161,9 +164,9 @@ def test_a_newer_schema_is_refused(path):
 
 def test_an_older_schema_is_migrated_by_a_run_and_not_by_a_reader(path, monkeypatch):
     filled(path).close()
-    steps = {**schema.STEPS, "2_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
+    steps = {**schema.STEPS, "3_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
     monkeypatch.setattr(schema, "STEPS", steps)
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     with pytest.raises(StorageError, match="older batchrunner"):
         SqliteStore.read(path)
     store = SqliteStore.open(path)
@@ -172,12 +175,33 @@ def test_an_older_schema_is_migrated_by_a_run_and_not_by_a_reader(path, monkeypa
     store.close()
 
 
+def test_a_database_of_the_first_version_gets_tags(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "STEPS", {"1_first_version": schema.STEPS["1_first_version"]})
+        patch.setattr(schema, "VERSION", 1)
+        old = SqliteStore.open(path)
+        batch = old.open_batch("b", endpoint="e", currency=None, now=NOW)
+        columns = wanted_columns(wanted(1))
+        del columns["tags"]
+        columns |= {"batch_id": batch.id, "created_at": to_text(NOW), "updated_at": to_text(NOW)}
+        names = ", ".join(columns)
+        old._connection.execute(f"INSERT INTO jobs ({names}) VALUES (:{', :'.join(columns)})", columns)
+        old.close()
+    store = SqliteStore.open(path)
+    (job,) = store.jobs(batch.id)
+    assert (job.key, job.tags) == ("k1", ())
+    store.apply(batch.id, Changes(kept=((job.id, replace(wanted(1), tags=("夜",))),)), now=NOW)
+    assert [job.tags for job in store.sendable(batch.id, now=NOW, limit=9, tags=["夜", "日"])] == [("夜",)]
+    assert store.sendable(batch.id, now=NOW, limit=9, tags=["日"]) == []
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_old_schema(path, monkeypatch):
     filled(path).close()
-    steps = {**schema.STEPS, "2_later": ("ALTER TABLE runs ADD COLUMN note TEXT", "SELECT nonsense")}
+    steps = {**schema.STEPS, "3_later": ("ALTER TABLE runs ADD COLUMN note TEXT", "SELECT nonsense")}
     with monkeypatch.context() as patch:
         patch.setattr(schema, "STEPS", steps)
-        patch.setattr(schema, "VERSION", 2)
+        patch.setattr(schema, "VERSION", schema.VERSION + 1)
         with pytest.raises(StorageError, match="nonsense"):
             SqliteStore.open(path)
     store = SqliteStore.open(path)
@@ -403,6 +427,7 @@ def test_a_reader_of_a_database_that_was_closed_cleanly(path):
 AS_NOBODY = """
 import os, sys
 from batchrunner.errors import StorageError
+from batchrunner.store.rows import to_text, wanted_columns
 from batchrunner.store.sqlite import SqliteStore
 if os.getuid() == 0:
     os.setuid(65534)
@@ -461,8 +486,10 @@ def test_a_question_from_another_thread_waits_for_the_transaction(store):
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from batchrunner.model import Answer, Intent
+from batchrunner.store.rows import to_text, wanted_columns
 from batchrunner.store.sqlite import SqliteStore
 now = datetime(2026, 11, 22, tzinfo=UTC)
 store = SqliteStore.open(sys.argv[1])
@@ -567,10 +594,12 @@ def test_nothing_is_committed_alone_after_sqlite_undid_the_transaction(store):
 
 TOO_BIG = """
 import resource, signal, sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from batchrunner.errors import StorageError
 from batchrunner.model import Intent
+from batchrunner.store.rows import to_text, wanted_columns
 from batchrunner.store.sqlite import SqliteStore
 path = Path(sys.argv[1])
 store = SqliteStore.open(path)

@@ -25,17 +25,19 @@ batch_ids = st.integers(1, 2)
 minutes = st.integers(0, 5)
 globs = st.none() | st.text("ab*?[]!^-", max_size=4)
 wanted_jobs = st.builds(
-    lambda key, prompt, position, mode: WantedJob(
+    lambda key, prompt, position, mode, tags: WantedJob(
         key=key,
         fingerprint=fingerprint(VideoRequest(prompt=prompt, mode=mode)),
         request=VideoRequest(prompt=prompt, mode=mode),
-        output=f"{key}.mp4",
+        output=f"{prompt}/{key}.mp4",
         position=position,
+        tags=tags,
     ),
     st.sampled_from(["a", "b", "ab", "ba", "a-"]),
     st.sampled_from(["x", "y"]),
     st.integers(0, 3),
     st.sampled_from(Mode),
+    st.sampled_from([(), ("t",), ("t", "夜")]),
 )
 moves = st.lists(st.tuples(job_ids, wanted_jobs), max_size=3).map(tuple)
 TRANSITIONS = {
@@ -143,11 +145,16 @@ class TwoStores(RuleBasedStateMachine):
 
         self.both(claim_and_fail)
 
-    @rule(batch=batch_ids, only=globs, limit=st.integers(0, 4))
-    def ask(self, batch, only, limit):
-        self.both(lambda store: store.sendable(batch, now=self.now, limit=limit, only=only))
-        self.both(lambda store: store.counts(batch, only=only))
-        self.both(lambda store: store.next_not_before(batch, only=only))
+    @rule(
+        batch=batch_ids,
+        only=globs,
+        tags=st.lists(st.sampled_from(["t", "夜", "none"]), max_size=2),
+        limit=st.integers(0, 4),
+    )
+    def ask(self, batch, only, tags, limit):
+        self.both(lambda store: store.sendable(batch, now=self.now, limit=limit, only=only, tags=tags))
+        self.both(lambda store: store.counts(batch, only=only, tags=tags))
+        self.both(lambda store: store.next_not_before(batch, only=only, tags=tags))
         self.both(lambda store: list(store.jobs(batch, states=[JobState.RUNNING, JobState.FAILED])))
 
     @invariant()
