@@ -198,7 +198,6 @@ class Session:
             http = await stack.enter_async_context(self._http(stack))
             manifest = self.loaded.manifest
             provider = ToApis(http, dialect=manifest.frames, endpoint=self.batch.endpoint)
-            await self._preflight(provider)
             runner = Runner(
                 batch=self.batch,
                 store=self.store,
@@ -219,7 +218,9 @@ class Session:
                 private_urls=self.loaded.private_urls,
             )
             async with anyio.create_task_group() as group:
-                group.start_soon(_watch_signals, runner, name="signals")
+                with anyio.CancelScope() as asking:
+                    group.start_soon(_watch_signals, runner, asking, name="signals")
+                    await self._preflight(provider)
                 outcome = await runner.run()
                 group.cancel_scope.cancel()
             return outcome
@@ -301,7 +302,7 @@ def _selects(only: str | None, key: str) -> bool:
     return Options(only=only).selects(key)
 
 
-async def _watch_signals(runner: Runner) -> None:
+async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
     """The first signal ends the run in good order, the second at once; both are safe."""
     import signal
 
@@ -318,6 +319,7 @@ async def _watch_signals(runner: Runner) -> None:
                 os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
             stopping = True
             runner.stop(stop)
+            asking.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,6 +120,7 @@ class HttpClient:
             limits=limits,
             timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
+            trust_env=not is_loopback(self.host),  # a proxy leads to the provider, never to this machine
             transport=self._transport,
         )
 
