@@ -56,12 +56,16 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
     rows = list(stored)
     by_key = {row.key: row for row in rows}
     keys = {job.key for job in wanted}
-    movable = {row.fingerprint: row for row in rows if row.key not in keys}
+    movable: dict[str, list[StoredJob]] = {}
+    for one in sorted(rows, key=_bought_last):
+        if one.key not in keys:
+            movable.setdefault(one.fingerprint, []).append(one)
     added, replaced, kept, to_send, changed, moved = [], [], [], [], [], []
     matched: dict[int, WantedJob] = {}
     for job in wanted:
-        row = by_key.get(job.key)
-        if row is None and (row := movable.pop(job.fingerprint, None)) is not None:
+        row: StoredJob | None = by_key.get(job.key)
+        if row is None and (fits := movable.get(job.fingerprint)):
+            row = fits.pop()
             moved.append(job.key)
         if row is None:
             added.append(job)
@@ -98,6 +102,11 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
 
 
 _AT_PROVIDER = (JobState.RUNNING, JobState.FETCHING)
+
+
+def _bought_last(row: StoredJob) -> tuple[bool, bool, int]:
+    """The order in which rows are given to jobs of the same request, from the end: what was bought comes first of all."""
+    return row.state is JobState.DONE, not _unpaid(row), -row.id
 
 
 def _unpaid(row: StoredJob) -> bool:

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
 
 from batchrunner.app import Session
-from batchrunner.cli.words import printable
+from batchrunner.cli.words import printable, shown
 from batchrunner.events import Beat, Held, JobMoved, JobProgress, Listener, RunEvent
 from batchrunner.report import summary
 from batchrunner.states import JobState
@@ -94,7 +95,7 @@ def _details(event: JobMoved) -> str:
     parts = []
     if event.clip is not None:
         clip = event.clip
-        parts.append(f"{clip.duration:.1f}s {clip.width}x{clip.height} {clip.bytes / 1e6:.2f}MB {clip.path}")
+        parts.append(f"{clip.duration:.1f}s {clip.width}x{clip.height} {clip.bytes / 1e6:.2f}MB {shown(Path(clip.path))}")
     elif event.task_id:
         parts.append(event.task_id)
     parts += [part for part in (event.reason, event.message) if part]
