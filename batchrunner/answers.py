@@ -148,12 +148,12 @@ def lookup(
         return refusal
     task = parse(exchange.body)
     if not isinstance(task, dict) or task.get("client_business_id") != purchase_id:
-        return Later("answer_unreadable")
+        return Missing()
     task_id, created_at = task.get("id"), _time(task.get("created_at"))
     if created_at is not None and created_at < intended_at - CLOCK_SKEW:
-        return Later("answer_of_another_task")
+        return Missing()
     if not isinstance(task_id, str) or task_id == purchase_id or not is_task_id(task_id):
-        return Later("answer_unreadable")
+        return Missing()
     return Found(task_id)
 
 

@@ -95,7 +95,9 @@ def _details(event: JobMoved) -> str:
     parts = []
     if event.clip is not None:
         clip = event.clip
-        parts.append(f"{clip.duration:.1f}s {clip.width}x{clip.height} {clip.bytes / 1e6:.2f}MB {shown(Path(clip.path))}")
+        parts.append(
+            f"{clip.duration:.1f}s {clip.width}x{clip.height} {clip.bytes / 1e6:.2f}MB {shown(Path(clip.path))}"
+        )
     elif event.task_id:
         parts.append(event.task_id)
     parts += [part for part in (event.reason, event.message) if part]

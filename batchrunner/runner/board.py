@@ -41,17 +41,19 @@ class Flight:
 
     job: Job
     accepted_at: float
-    """On the run's own clock, in seconds; may lie before its start."""
+    """On the run's own clock, in seconds, as all times here; may lie before its start."""
     failures: int = 0
     """Questions or downloads in a row that brought nothing."""
     misses: int = 0
     missing_since: float | None = None
+    unready: int = 0
+    """Answers in a row that called the task complete without a file."""
+    unready_since: float | None = None
+    asked_at: float = float("-inf")
     url: str | None = None
     """Where the clip is; may hold a signature, so it lives in memory only."""
     expires_at: datetime | None = None
     bad_files: int = 0
-    unready_since: float | None = None
-    """Since when the task is called complete without a file."""
 
     def note(self, status: str, progress: int | None) -> None:
         """Remember what the provider said last."""
@@ -117,9 +119,12 @@ class Board:
     """Submissions in a row that did not reach the provider."""
     silent_since: float | None = None
     """Since when no request was answered at all; None when the last one was."""
+    silence: float = 0.0
+    """Seconds between the first and the last of the requests in a row that nobody answered."""
     exhausted: bool = False
     """No selected pending job is left in the store."""
-    task_ids: set[str] = field(default_factory=set)
+    known: bool = False
+    """Whether the provider knew any task that this run asked about."""
     stops: set[Stop] = field(default_factory=set)
     stopping: bool = False
     _sequence: count[int] = field(default_factory=count)
@@ -159,23 +164,26 @@ class Board:
             self.exhausted, self.waiting_until = False, None
         self.wake()
 
+    def take_turn(self) -> bool:
+        """Take a place in the submission rate; False when there is none now."""
+        now = anyio.current_time()
+        if self.submit_pace.available(now) < 1:
+            return False
+        self.submit_pace = self.submit_pace.took(now)
+        return True
+
     def heard(self, answered: bool) -> None:
-        """Whether a server answered the last request."""
+        """Whether a server answered the last request. A silence lasts from question to question, not while none is asked."""
+        now = anyio.current_time()
         if answered:
-            self.silent_since = None
-        elif self.silent_since is None:
-            self.silent_since = anyio.current_time()
+            self.silent_since, self.silence = None, 0.0
+            return
+        self.silent_since = now if self.silent_since is None else self.silent_since
+        self.silence = now - self.silent_since
 
     def fly(self, flight: Flight, due: float) -> None:
-        """Ask about a running task at `due`."""
-        if flight.job.task_id:
-            self.task_ids.add(flight.job.task_id)
+        """Ask about a flight at `due`."""
         self.asking.add(flight, due)
-        self.wake()
-
-    def land(self, flight: Flight) -> None:
-        """The task is final and its clip, if any, is ours."""
-        self.task_ids.discard(flight.job.task_id or "")
         self.wake()
 
     def next_fetch(self) -> Flight:

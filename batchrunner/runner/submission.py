@@ -70,6 +70,9 @@ class Submitter:
             return
         if board.paused:
             return
+        if not board.take_turn():
+            board.ready.appendleft(job)  # its frames took long, and others were quicker
+            return
         now = context.now()
         purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
         body = context.provider.prepare(job.request, image_urls=urls, purchase_id=purchase)

@@ -99,8 +99,11 @@ class Store(Protocol):
     def sendable(self, batch_id: int, *, now: datetime, limit: int, only: str | None = None) -> list[Job]:
         """Wanted pending jobs whose `not_before` has passed, in manifest order."""
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
-        """When the first waiting pending job may be sent; None when no wanted pending job waits for a time."""
+    def next_not_before(self, batch_id: int, *, after: datetime, only: str | None = None) -> datetime | None:
+        """The first moment after `after` at which a wanted pending job may be sent; None when none waits that long."""
+
+    def task_owner(self, task_id: str) -> int | None:
+        """The job that the provider's task belongs to, of any batch; None when it is none of ours."""
 
     def money(self, batch_id: int) -> Money: ...
 

@@ -290,9 +290,12 @@ class MemoryStore:
         ready = [job for job in pending if job.not_before is None or job.not_before <= now]
         return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
+    def next_not_before(self, batch_id: int, *, after: datetime, only: str | None = None) -> datetime | None:
         pending = self._matching(batch_id, JobState.PENDING, only)
-        return min((job.not_before for job in pending if job.not_before is not None), default=None)
+        return min((job.not_before for job in pending if job.not_before and job.not_before > after), default=None)
+
+    def task_owner(self, task_id: str) -> int | None:
+        return self._tasks.get(task_id)
 
     def money(self, batch_id: int) -> Money:
         charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge is not Charge.RELEASED]

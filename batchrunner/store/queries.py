@@ -170,16 +170,19 @@ class Questions(Connection):
         glob = None if only is None else to_glob(only)
         return [to_job(row) for row in self._rows(sql, (batch_id, to_text(now), glob, glob, max(limit, 0)))]
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None) -> datetime | None:
+    def next_not_before(self, batch_id: int, *, after: datetime, only: str | None = None) -> datetime | None:
         sql = """
             SELECT not_before FROM jobs
-            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before IS NOT NULL
-                AND (? IS NULL OR key GLOB ?)
+            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before > ? AND (? IS NULL OR key GLOB ?)
             ORDER BY not_before LIMIT 1
         """
         glob = None if only is None else to_glob(only)
-        row = self._row(sql, (batch_id, glob, glob))
+        row = self._row(sql, (batch_id, to_text(after), glob, glob))
         return None if row is None else to_time(row["not_before"])
+
+    def task_owner(self, task_id: str) -> int | None:
+        row = self._row("SELECT id FROM jobs WHERE task_id = ?", (task_id,))
+        return None if row is None else int(row["id"])
 
     def money(self, batch_id: int) -> Money:
         sql = (

@@ -147,7 +147,7 @@ class TwoStores(RuleBasedStateMachine):
     def ask(self, batch, only, limit):
         self.both(lambda store: store.sendable(batch, now=self.now, limit=limit, only=only))
         self.both(lambda store: store.counts(batch, only=only))
-        self.both(lambda store: store.next_not_before(batch, only=only))
+        self.both(lambda store: store.next_not_before(batch, after=self.now, only=only))
         self.both(lambda store: list(store.jobs(batch, states=[JobState.RUNNING, JobState.FAILED])))
 
     @invariant()
