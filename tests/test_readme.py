@@ -19,9 +19,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_state_table_is_the_transition_table():
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", README, re.M))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", README, re.MULTILINE))
     told = {
-        state: {event: target for event, target in re.findall(r"(\w+) → `(\w+)`", moves)}
+        state: dict(re.findall(r"(\w+) → `(\w+)`", moves))
         for state, moves in rows.items()
         if state in {known.value for known in TRANSITIONS}
     }
@@ -31,7 +31,7 @@ def test_the_state_table_is_the_transition_table():
 
 
 def test_the_exit_code_table_has_every_code():
-    told = {int(code) for cells in re.findall(r"^\| ([\d, ]+) \| ", README, re.M) for code in cells.split(",")}
+    told = {int(code) for cells in re.findall(r"^\| ([\d, ]+) \| ", README, re.MULTILINE) for code in cells.split(",")}
 
     assert told == set(map(int, ExitCode))
 
@@ -52,13 +52,15 @@ def test_every_flag_of_run_stands_in_the_readme():
 
 
 def test_the_first_two_shell_blocks_are_one_line_each():
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.S | re.M)
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
     assert [len(block.splitlines()) for block in blocks] == [1, 1]
 
 
 def test_the_manifest_of_the_readme_is_right():
-    text = next(block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.S | re.M) if "version: 1" in block)
+    text = next(
+        block for block in re.findall(r"^```yaml\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if "version: 1" in block
+    )
 
     def any_frame(path, *, roots):
         return FrameFacts(sha256="0" * 64, width=1280, height=720, mime="image/jpeg", bytes=1)

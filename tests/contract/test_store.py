@@ -663,7 +663,7 @@ def test_every_verb_of_one_source_names_it():
     assert all(len(sources(event)) == 1 for event in VERBS)
 
 
-def test_a_task_belongs_to_one_job(store):
+def test_a_doubt_cannot_be_settled_with_the_task_of_another_job(store):
     batch_id, a, b = new_batch(store, "a", "b")
     bring(store, a, JobState.RUNNING)
     bring(store, b, JobState.IN_DOUBT)
