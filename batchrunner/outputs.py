@@ -44,7 +44,7 @@ class OutputFolder:
 
     def check(self) -> None:
         """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
-        probe = self.root / f".batchrunner-{os.getpid()}.probe"
+        probe = self.root / ".batchrunner.probe"  # always the same, so that one left behind is cleared by the next run
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with probe.open("wb") as file:

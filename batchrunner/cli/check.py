@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batchrunner import app
+from batchrunner.cli.words import put
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.errors import ExitCode, ManifestError
 from batchrunner.manifest.diagnostics import render_github, render_json, render_text
@@ -31,8 +32,8 @@ def command(manifests: tuple[Path, ...], form: str) -> ExitCode:
             found += loaded.warnings
             if form == "text":
                 jobs = len(loaded.jobs)
-                click.echo(f"{path}: {jobs} {'job' if jobs == 1 else 'jobs'}, nothing wrong", err=bool(found))
+                put(f"{path}: {jobs} {'job' if jobs == 1 else 'jobs'}, nothing wrong\n", err=bool(found))
     text = _RENDER[form](found)
     if text:
-        click.echo(text, nl=not text.endswith("\n"))
+        put(text if text.endswith("\n") else text + "\n")
     return ExitCode.MANIFEST if wrong else ExitCode.DONE

@@ -115,6 +115,8 @@ class Board:
     purchases: int = 0
     """Submissions of this run that were, or may have been, accepted."""
     purchase_limit: int | None = None
+    refusals: int = 0
+    """Submissions in a row that were refused for now."""
     unsent: int = 0
     """Submissions in a row that did not reach the provider."""
     silent_since: float | None = None

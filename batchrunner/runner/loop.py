@@ -130,6 +130,8 @@ class Runner:
                     await self._loop(workers)
                 except BatchrunnerError as error:
                     self._failure = self._failure or error
+                except Exception as bug:  # noqa: BLE001 - raised below, outside the group
+                    self._bug = self._bug or bug
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong

@@ -118,6 +118,8 @@ class Submitter:
                 await self._returned(job, verdict)
         if verdict.verdict is not Verdict.UNSENT:
             self._context.board.unsent = 0
+        if verdict.verdict is Verdict.ACCEPTED:
+            self._context.board.refusals = 0
 
     async def _accepted(self, job: Job, verdict: Submission) -> None:
         context = self._context
@@ -160,7 +162,7 @@ class Submitter:
             wait = backoff(board.unsent, chance=context.chance.random())
             board.submit_pace = board.submit_pace.held(anyio.current_time() + wait)
         elif verdict.verdict is Verdict.REFUSED_FOR_NOW:
-            wait = self._slow_down(job, verdict)
+            wait = self._slow_down(verdict)
         not_before = context.now() + timedelta(seconds=wait) if wait else None
         await context.writer.run(
             context.store.record_returned,
@@ -174,12 +176,13 @@ class Submitter:
         if verdict.verdict is Verdict.ACCOUNT_STOP:
             await context.pause(Stop.ACCOUNT, verdict.reason, verdict.answer.message or verdict.reason)
 
-    def _slow_down(self, job: Job, verdict: Submission) -> float:
+    def _slow_down(self, verdict: Submission) -> float:
         """A refusal for now slows the whole lane, not just this job; returns the job's own wait."""
         context, board = self._context, self._context.board
         now = anyio.current_time()
         chance = context.chance.random()
-        wait = verdict.retry_after or backoff(job.attempts + 1, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=chance)
+        board.refusals += 1
+        wait = verdict.retry_after or backoff(board.refusals, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=chance)
         board.submit_pace = board.submit_pace.slowed(now, now + wait)
         context.held(verdict.reason, f"the provider asks for patience: next submission in {wait:.0f} s")
         return wait

@@ -124,7 +124,7 @@ class Store(Protocol):
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
     ) -> bool:
-        """submitting -> pending: certainly not bought; the purchase id is kept for the next try."""
+        """submitting -> pending: certainly not bought, so it was no attempt; the purchase id is kept for the next try."""
 
     def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         """submitting -> failed: refused for good, nothing was bought."""

@@ -359,7 +359,8 @@ class MemoryStore:
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
     ) -> bool:
-        changes: dict[str, Any] = {"not_before": not_before, "submitted_at": None}
+        attempts = self._rows[job_id].job.attempts - 1 if job_id in self._rows else 0
+        changes: dict[str, Any] = {"not_before": not_before, "submitted_at": None, "attempts": attempts}
         return self._move(job_id, JobEvent.RETURNED, answer=answer, reason=reason, **changes)
 
     def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:

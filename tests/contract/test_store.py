@@ -177,7 +177,7 @@ def test_a_returned_job_keeps_its_purchase_and_waits(store):
     store.record_intent(job_id, intent("p1"), cap=None, now=NOW)
     assert store.record_returned(job_id, NO, reason="busy", not_before=LATER, now=NOW)
     job = store.job(job_id)
-    assert (job.purchase_id, job.attempts, job.reason, job.message) == ("p1", 1, "busy", NO.message)
+    assert (job.purchase_id, job.attempts, job.reason, job.message) == ("p1", 0, "busy", NO.message)
     assert (job.not_before, job.submitted_at) == (LATER, None)
     assert store.sendable(batch_id, now=NOW, limit=9) == []
     assert store.record_intent(job_id, intent("p1"), cap=None, now=LATER)

@@ -269,6 +269,7 @@ async def test_old_tasks_are_asked_about_once_a_minute(world):
     await world.run()
     asked = world.provider.polls("a")
     assert 5.0 <= asked[0] <= 8.0
+    assert all(9.0 <= gap <= 11.5 for gap in gaps(asked)[:5])
     assert max(gaps(asked)) <= 67
     assert len(asked) <= 110
 

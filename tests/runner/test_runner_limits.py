@@ -77,6 +77,17 @@ async def test_rows_and_slots_hold_when_all_else_is_plenty(world, rows):
     assert world.provider.sold == Counter(named(12))
 
 
+async def test_jobs_whose_frames_are_on_their_way_count_as_rows(world, tmp_path):
+    world = world(limits=Limits(max_in_flight=2, uploads=4))
+    for key in named(8):
+        world.add(key, frames=(frame(tmp_path, f"{key}.png", f"\x89PNG {key}".encode("latin-1")),))
+    world.provider.takes["upload"] = 20.0
+    world.provider.services |= {"job-000": 30.0, "job-001": 600.0}  # one place is taken while the other changes hands
+    await world.run()
+    assert world.keys(JobState.DONE) == set(named(8))
+    assert world.provider.peaks["rows"] == 2
+
+
 async def test_rates_hold_in_a_large_run(world):
     limits = Limits(max_in_flight=200, submit_slots=50)
     world = world(*named(200), limits=limits)
@@ -108,7 +119,7 @@ async def test_the_clip_that_expires_first_is_fetched_first(world):
 
 async def test_clips_that_finish_behind_a_slow_download_are_fetched_by_expiry(world):
     world = world("slow", "late", "soon", limits=Limits(downloads=1), service=(60.0, 60.0))
-    world.provider.services["slow"] = 20.0
+    world.provider.services |= {"slow": 20.0, "late": 40.0, "soon": 80.0}
     world.provider.lifetimes |= {"late": 9 * HOUR, "soon": HOUR}
     world.provider.script.write("download", "slow", File(takes=600.0))
     await world.run()
