@@ -12,6 +12,7 @@ from batchrunner.polling import backoff, has_vanished, next_look
 from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
+from batchrunner.settings import RESULT_LIFETIME
 from batchrunner.states import JobEvent
 
 UNREADY_TRIES = 10
@@ -46,7 +47,7 @@ async def poll(context: Context, flight: Flight) -> answers.PollOutcome:
         if owner is not None:
             others.append(named)
     outcome = answers.poll(exchange, task_id=job.task_id, purchase_id=job.purchase_id, others=others, now=context.now())
-    if isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
+    if flight.resumed and isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
         context.board.known = True
     return outcome
 
@@ -121,7 +122,7 @@ class Asker:
         flight.misses += 1
         flight.missing_since = flight.missing_since if flight.missing_since is not None else now
         lost = has_vanished(age=now - flight.accepted_at, misses=flight.misses, missing_for=now - flight.missing_since)
-        if lost and not context.board.known and context.board.in_flight > 1:
+        if lost and flight.resumed and not context.board.known and now - flight.accepted_at < RESULT_LIFETIME:
             await self._account(flight, "key", "the provider knows none of the tasks: is the key of another account?")
         elif lost:
             await self._vanish(flight, "the provider no longer knows this task; it was paid for")

@@ -42,6 +42,8 @@ class Flight:
     job: Job
     accepted_at: float
     """On the run's own clock, in seconds, as all times here; may lie before its start."""
+    resumed: bool = False
+    """Whether an earlier run bought it."""
     failures: int = 0
     """Questions or downloads in a row that brought nothing."""
     misses: int = 0
@@ -94,6 +96,8 @@ class Board:
     counts: Counter[JobState] = field(default_factory=Counter)
     """Wanted, selected jobs by state, for the views."""
     in_flight: int = 0
+    unfetched: int = 0
+    """Finished clips that are not ours yet, whether or not this run still tries."""
     ready: deque[Job] = field(default_factory=deque)
     waiting_until: float | None = None
     asking: Agenda = field(default_factory=Agenda)
@@ -126,7 +130,7 @@ class Board:
     exhausted: bool = False
     """No selected pending job is left in the store."""
     known: bool = False
-    """Whether the provider knew any task that this run asked about."""
+    """Whether the provider knew any task of an earlier run: if not, the key may be another account's."""
     stops: set[Stop] = field(default_factory=set)
     stopping: bool = False
     _sequence: count[int] = field(default_factory=count)
@@ -162,6 +166,7 @@ class Board:
             self.counts[source] -= 1
             self.counts[target] += 1
         self.in_flight += (target in IN_FLIGHT) - (source in IN_FLIGHT)
+        self.unfetched += (target is JobState.FETCHING) - (source is JobState.FETCHING)
         if target is JobState.PENDING:
             self.exhausted, self.waiting_until = False, None
         self.wake()
@@ -210,7 +215,7 @@ class Board:
             next_poll=self.asking.next_due(),
             fetches_due=len(self.due_fetches),
             next_fetch=self.fetching.next_due(),
-            unfetched=len(self.due_fetches) + len(self.fetching),
+            unfetched=self.unfetched,
             submit_tokens=self.submit_pace.available(now),
             submit_wait=self.submit_pace.wait(now),
             query_tokens=self.query_pace.available(now),

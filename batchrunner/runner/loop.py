@@ -28,7 +28,7 @@ from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options
 from batchrunner.runner.fetching import Fetcher
 from batchrunner.runner.settling import Settler
-from batchrunner.runner.submission import Submitter
+from batchrunner.runner.submission import OVER_BUDGET, Submitter
 from batchrunner.schedule import Decision, decide
 from batchrunner.settings import SUBMIT_GRACE, UNREACHABLE_AFTER, Limits
 from batchrunner.states import JobState
@@ -135,6 +135,8 @@ class Runner:
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong
+            if Stop.BUDGET in board.stops:
+                await self._writer.run(context.store.pause, context.batch.id, "budget", OVER_BUDGET, now=context.now())
             counts = await self._writer.run(context.store.counts, context.batch.id, only=context.options.only)
         finally:
             await self._writer.close()
@@ -158,7 +160,8 @@ class Runner:
         board.in_flight = await run(store.in_flight, batch.id)
         for job in await run(self._collectable):
             age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
-            flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at)
+            flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
+            board.unfetched += job.state is JobState.FETCHING
             # Spread over one floor: after a restart many tasks are due at once.
             due = now + context.limits.poll_floor * context.chance.random() * min(board.in_flight / 100, 1.0)
             board.asking.add(flight, due)

@@ -32,7 +32,6 @@ class Settler:
         elif isinstance(outcome, answers.Found) and await context.writer.run(
             context.store.record_found, job.id, outcome.task_id, now=now
         ):
-            board.known = True
             flight.job = context.moved(job, JobEvent.FOUND, task_id=outcome.task_id)
             flight.misses = flight.failures = 0
             look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())

@@ -182,7 +182,7 @@ def test_a_returned_job_keeps_its_purchase_and_waits(store):
     assert store.sendable(batch_id, now=NOW, limit=9) == []
     assert store.record_intent(job_id, intent("p1"), cap=None, now=LATER)
     job = store.job(job_id)
-    assert (job.attempts, job.reason, job.message, job.not_before) == (2, None, None, None)
+    assert (job.attempts, job.reason, job.message, job.not_before) == (1, None, None, None)
 
 
 @pytest.mark.parametrize(

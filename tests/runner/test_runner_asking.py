@@ -58,7 +58,7 @@ async def test_a_task_that_stays_unknown_is_given_up_after_half_an_hour_and_stay
 
 
 async def test_misses_begin_anew_after_any_other_answer(world):
-    world = world("a", service=(1.2 * HOUR, 1.2 * HOUR))
+    world = world("a", service=(0.8 * HOUR, 0.8 * HOUR))
     world.provider.script.write("poll", "a", *[*[MISSING] * 20, None] * 5)
     await world.run()
     assert_has_its_clip(world, "a")
@@ -120,12 +120,12 @@ async def test_noise_is_asked_again_and_fails_nothing(world, reply):
 
 async def test_noise_for_hours_fails_nothing(world):
     world = world("a", "b", service=(60.0, HOUR))
-    world.provider.services["b"] = 1.1 * HOUR
-    world.provider.script.write("poll", "a", *[refusal(500)] * 90)
+    world.provider.services["b"] = 0.7 * HOUR
+    world.provider.script.write("poll", "a", *[refusal(500)] * 60)
     await world.run()
     assert_has_its_clip(world, "a")
-    asked = len([at for at in world.provider.polls("a") if at < HOUR])
-    assert 50 <= asked <= 130  # once a minute at most
+    asked = len([at for at in world.provider.polls("a") if at < 0.6 * HOUR])
+    assert 35 <= asked <= 80  # once a minute at most
 
 
 async def test_an_answer_about_another_running_task_is_ignored(world):

@@ -148,7 +148,6 @@ async def test_a_key_that_may_not_ask_for_an_address_leaves_the_clip_for_the_nex
     assert_has_its_clip(world, "a")
 
 
-@pytest.mark.xfail(strict=True, reason="clips that wait for a fresh address are not counted as unfetched: all is bought")
 async def test_no_more_is_bought_than_can_be_fetched(world):
     world = world(*named(60), limits=Limits(max_in_flight=5))
     world.provider.script.write("download", "*", then=repeat(File(status=503)))

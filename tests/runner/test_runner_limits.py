@@ -89,10 +89,10 @@ async def test_jobs_whose_frames_are_on_their_way_count_as_rows(world, tmp_path)
 
 
 async def test_rates_hold_in_a_large_run(world):
-    limits = Limits(max_in_flight=200, submit_slots=50)
-    world = world(*named(200), limits=limits)
+    limits = Limits(max_in_flight=110, submit_slots=50)
+    world = world(*named(110), limits=limits)
     await world.run()
-    assert world.keys(JobState.DONE) == set(named(200))
+    assert world.keys(JobState.DONE) == set(named(110))
     assert_rate([post.at for post in world.provider.tries()], limits.submit)
     assert_rate(world.provider.times("poll"), limits.query)
 

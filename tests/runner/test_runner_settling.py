@@ -5,7 +5,7 @@ from itertools import repeat
 import anyio
 import pytest
 from provider import Reply, lost, refusal, unanswered, unreachable
-from world import HOUR, assert_has_its_clip, gaps, named
+from world import assert_has_its_clip, gaps, named
 
 from batchrunner.settings import Limits
 from batchrunner.states import JobState
@@ -67,7 +67,7 @@ async def test_a_purchase_that_is_stored_late_is_found(world):
 @pytest.mark.parametrize("reply", [refusal(500), unreachable()], ids=["500", "unreachable"])
 async def test_a_look_that_is_not_answered_is_no_look(world, reply):
     world = world("a")
-    world.provider.services["a"] = HOUR
+    world.provider.services["a"] = 900.0
     world.provider.script.write("submit", "a", lost(sells=True))
     world.provider.script.write("poll", "a", *[reply] * 5)
     await world.run(settle=60.0)

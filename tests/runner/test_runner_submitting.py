@@ -6,7 +6,7 @@ from itertools import pairwise, repeat
 
 import anyio
 import pytest
-from provider import EPOCH, NEVER, Reply, lost, refusal, unanswered, unreachable
+from provider import EPOCH, NEVER, Reply, lost, refusal, saying, unanswered, unreachable
 from world import HOUR, Watched, assert_has_its_clip, frame, named
 
 from batchrunner.errors import ExitCode
@@ -295,6 +295,15 @@ async def test_doubts_count_against_the_budget(world):
     assert outcome.counts == {JobState.IN_DOUBT: 1, JobState.FAILED: 1, JobState.DONE: 2, JobState.PENDING: 6}
 
 
+async def test_what_comes_back_to_the_budget_is_spent_on_another(world):
+    world = world(*named(3), limits=Limits(max_in_flight=2), service=(20.0, 20.0))
+    world.provider.script.write("poll", "job-000", None, saying("failed"))
+    outcome = await world.run(cap=200, price=lambda job: 100)
+    assert outcome.counts == {JobState.DONE: 2, JobState.FAILED: 1}
+    assert outcome.stops == frozenset()
+    assert world.store.batch("batch").paused is None
+
+
 async def test_a_budget_holds_over_several_runs(world):
     world = world(*named(10))
     for _ in range(4):
@@ -374,6 +383,17 @@ async def test_an_upload_that_fails_for_a_while_is_tried_again(world, tmp_path):
     outcome = await world.run()
     assert outcome.counts == {JobState.DONE: 1}
     assert len(world.provider.times("upload")) == 5
+
+
+async def test_an_outage_during_uploads_blocks_no_job(world, tmp_path):
+    world = world()
+    for number in range(9):
+        content = f"\x89PNG {number}".encode("latin-1")
+        world.add(f"job-{number}", frames=(frame(tmp_path, f"{number}.png", content),))
+    world.provider.outages.append((0.0, 300.0, unreachable()))
+    outcome = await world.run()
+    assert outcome.counts == {JobState.DONE: 9}
+    assert outcome.blocked == {}
 
 
 async def test_a_frame_that_cannot_be_uploaded_blocks_its_jobs_and_no_others(world, tmp_path):
