@@ -14,6 +14,7 @@ def main() -> None:
     """Run the command line; never returns, never shows a traceback."""
     try:
         from batchrunner.cli.main import run
+        from batchrunner.cli.words import say
     except ImportError as missing:
         sys.stderr.write(
             f"error: {missing.name or 'a package'} is not installed\n"
@@ -22,24 +23,19 @@ def main() -> None:
         sys.exit(ExitCode.USAGE)
     try:
         code = run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has left; what was asked is done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.DONE
     except ManifestError as error:
         from batchrunner.manifest.diagnostics import render_text
 
-        sys.stderr.write(render_text(error.diagnostics))
+        say(render_text(error.diagnostics).rstrip("\n"), err=True)
         code = error.exit_code
     except BatchrunnerError as error:
         code = error.exit_code
         if code is ExitCode.BUG:
             code = _bug(error)
         else:
-            sys.stderr.write(f"error: {error}\n" + (f"  fix: {error.fix}\n" if error.fix else ""))
+            say(f"error: {error}" + (f"\n  fix: {error.fix}" if error.fix else ""), err=True)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what is recorded stays recorded, run the same command to go on\n")
+        say("stopped; what is recorded stays recorded, run the same command to go on", err=True)
         code = ExitCode.SIGINT
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug must not lose what people need to know
         code = _bug(error)
@@ -48,6 +44,8 @@ def main() -> None:
 
 def _bug(error: BaseException) -> ExitCode:
     """Save the traceback where it can be found, without the key, and say so in two lines."""
+    from batchrunner.cli.words import say
+
     text = "".join(traceback.format_exception(error))
     if key := os.environ.get("TOAPIS_API_KEY", "").strip():
         text = text.replace(key, "***")
@@ -58,9 +56,10 @@ def _bug(error: BaseException) -> ExitCode:
         where = f"its traceback is in {path}"
     except OSError:
         where = "its traceback could not be saved"
-    sys.stderr.write(
+    say(
         f"error: this is a bug in batchrunner ({type(error).__name__}); {where}\n"
-        "  what is recorded stays recorded and nothing is bought twice: run the same command to go on\n"
+        "  what is recorded stays recorded and nothing is bought twice: run the same command to go on",
+        err=True,
     )
     return ExitCode.BUG
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from batchrunner.classify import CAPACITY, CONTENT, QUOTA, is_task_id
-from batchrunner.envelope import error_of, parse, retry_after, shown
+from batchrunner.envelope import Envelope, error_of, parse, retry_after, shown
 from batchrunner.model import Balance
 from batchrunner.providers.base import Exchange
 
@@ -24,7 +24,9 @@ FAILED = frozenset({"failed", "failure"})
 CLOCK_SKEW = timedelta(seconds=60)
 """How far the provider's clock may be behind ours."""
 _BAD_IMAGE = re.compile(r"image|picture|图片|frame", re.IGNORECASE)
-_MISSING_CODE = re.compile(r"task_not_exist|task_not_found|not_found_error", re.IGNORECASE)
+_MISSING_CODE = re.compile(r"task_not_exist|task_not_found|not_found", re.IGNORECASE)
+_WRONG_ADDRESS = re.compile(r"invalid url", re.IGNORECASE)
+"""The relay's 404 for a path that it does not have; it says nothing about a task (API facts §4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +103,38 @@ _ACCOUNT_STOPS = {401: "key", 402: "quota", 403: "forbidden"}
 def poll(
     exchange: Exchange, *, task_id: str, purchase_id: str | None, others: Container[str], now: datetime
 ) -> PollOutcome:
-    """What an answer about one task says. `others` holds the task ids of our other jobs.
+    """What an answer about one task says. `others` holds ids of other tasks of ours.
 
     The id from the submission stays the one that is kept: an answer may name the task differently, but an answer about
     another of our purchases is no answer.
     """
     if (refusal := _refusal(exchange, now)) is not None:
         return refusal
-    value = parse(exchange.body)
-    if not isinstance(value, dict):
-        return Later("answer_unreadable")
-    inner = value.get("data")
-    task: dict[str, Any] = inner if "status" not in value and isinstance(inner, dict) else value
-    status = task.get("status")
-    if not isinstance(status, str):
+    task = _task_in(exchange)
+    if task is None or not isinstance(status := task.get("status"), str):
         return Later("answer_unreadable")
     echoed = task.get("client_business_id")
     if purchase_id and isinstance(echoed, str) and echoed and echoed != purchase_id:
         return Later("answer_of_another_task")
-    answered = task.get("id")
-    if answered != task_id and isinstance(answered, str) and answered in others:
+    if (named := named_task(exchange)) is not None and named != task_id and named in others:
         return Later("answer_of_another_task")
     return _task(task, status.strip().lower())
+
+
+def named_task(exchange: Exchange) -> str | None:
+    """The id by which an answer names its task; None when it names none."""
+    task = _task_in(exchange)
+    found = (task.get("id") or task.get("task_id")) if task else None
+    return found if isinstance(found, str) else None
+
+
+def _task_in(exchange: Exchange) -> dict[str, Any] | None:
+    """The task of an answer, bare as ToAPIs sends it or wrapped in `data` as the stock relay does (API facts §4)."""
+    value = parse(exchange.body)
+    if not isinstance(value, dict):
+        return None
+    inner = value.get("data")
+    return inner if "status" not in value and isinstance(inner, dict) else value
 
 
 def lookup(
@@ -136,12 +148,12 @@ def lookup(
         return refusal
     task = parse(exchange.body)
     if not isinstance(task, dict) or task.get("client_business_id") != purchase_id:
-        return Later("answer_unreadable")
+        return Missing()
     task_id, created_at = task.get("id"), _time(task.get("created_at"))
     if created_at is not None and created_at < intended_at - CLOCK_SKEW:
-        return Later("answer_of_another_task")
+        return Missing()
     if not isinstance(task_id, str) or task_id == purchase_id or not is_task_id(task_id):
-        return Later("answer_unreadable")
+        return Missing()
     return Found(task_id)
 
 
@@ -152,7 +164,9 @@ def _task(task: dict[str, Any], status: str) -> Working | Finished | TaskFailed 
             return Later("result_missing")
         return Finished(url, _time(task.get("expires_at")))
     if status in FAILED:
-        error = error_of(task) or error_of({"error": task.get("fail_reason")})
+        error = error_of(task)
+        if error is None or not (error.code or error.message):
+            error = error_of({"error": task.get("fail_reason")})
         words = f"{error.code} {error.message}" if error else ""
         reason = "task_failed"
         for pattern, name in ((CAPACITY, "capacity"), (CONTENT, "content_policy"), (_BAD_IMAGE, "bad_image")):
@@ -173,20 +187,33 @@ def _result_url(task: dict[str, Any]) -> str | None:
 
 
 def _time(value: object) -> datetime | None:
+    number = _number(value)
+    if number is None:
+        return None
+    try:
+        return datetime.fromtimestamp(number, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _number(value: object) -> float | None:
+    """A finite number that JSON gave us, whatever its length; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
+        number = float(value)
+    except OverflowError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _progress(value: object) -> int | None:
     if isinstance(value, str) and value.rstrip("%").isdecimal():
         value = int(value.rstrip("%")[:4])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return int(min(max(value, 0), 100))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(max(value, 0), 100)
+    number = _number(value)
+    return None if number is None else int(min(max(number, 0), 100))
 
 
 def upload(exchange: Exchange, *, now: datetime) -> Uploaded | UploadRefused | Later | AccountStop:
@@ -194,10 +221,13 @@ def upload(exchange: Exchange, *, now: datetime) -> Uploaded | UploadRefused | L
     value = parse(exchange.body)
     error = error_of(value)
     if exchange.status in (400, 413, 415, 422) or (exchange.status == 200 and error is not None):
-        return UploadRefused(error.message or error.code if error else f"HTTP {exchange.status}")
-    refusal = _refusal(exchange, now)
-    if isinstance(refusal, Missing):
+        said = (error.message or error.code) if error else ""
+        return UploadRefused(said or f"HTTP {exchange.status}")
+    if exchange.status == 404:
         return AccountStop("config", "the provider has no upload at this address (404)")
+    refusal = _refusal(exchange, now)
+    if isinstance(refusal, Missing):  # only a task can be missing
+        return Later("answer_unreadable")
     if refusal is not None:
         return refusal
     data = value.get("data") if isinstance(value, dict) else None
@@ -215,11 +245,10 @@ def balance(exchange: Exchange, *, now: datetime) -> Balance | Later | AccountSt
     value = parse(exchange.body)
     if refusal is not None or not isinstance(value, dict) or error_of(value) is not None:
         return Later("answer_unreadable")
-    remaining, used = value.get("remain_credits"), value.get("used_credits")
-    if isinstance(used, bool) or not isinstance(used, int | float):
+    remaining, used = _number(value.get("remain_credits")), _number(value.get("used_credits"))
+    if used is None:
         return Later("answer_unreadable")
-    limited = not value.get("unlimited_quota") and isinstance(remaining, int | float)
-    return Balance(remaining=float(remaining) if limited and remaining is not None else None, used=float(used))
+    return Balance(remaining=None if value.get("unlimited_quota") else remaining, used=used)
 
 
 def _refusal(exchange: Exchange, now: datetime) -> Missing | Later | AccountStop | None:
@@ -231,8 +260,14 @@ def _refusal(exchange: Exchange, now: datetime) -> Missing | Later | AccountStop
         words = f"{error.code} {error.message}" if error else ""
         reason = "quota" if QUOTA.search(words) else _ACCOUNT_STOPS[exchange.status]
         return AccountStop(reason, (error.message if error else "") or f"HTTP {exchange.status}")
-    if exchange.status == 404 or (error is not None and exchange.status == 400 and _MISSING_CODE.search(error.code)):
+    if exchange.status in (400, 404) and error is not None and _says_missing(exchange.status, error):
         return Missing()
     if exchange.status != 200 or not exchange.complete:
         return Later(f"http_{exchange.status}", retry_after(exchange.headers, now))
     return None
+
+
+def _says_missing(status: int, error: Envelope) -> bool:
+    if status == 404:
+        return not _WRONG_ADDRESS.search(error.message)
+    return bool(_MISSING_CODE.search(error.code))

@@ -8,7 +8,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,7 +234,6 @@ class Session:
             http = await stack.enter_async_context(self._http(stack))
             manifest = self.loaded.manifest
             provider = ToApis(http, dialect=manifest.frames, endpoint=self.batch.endpoint)
-            await self._preflight(provider)
             runner = Runner(
                 batch=self.batch,
                 store=self.store,
@@ -255,11 +254,25 @@ class Session:
                 listener=listener,
                 private_urls=self.loaded.private_urls,
             )
-            async with anyio.create_task_group() as group:
-                group.start_soon(_watch_signals, runner, name="signals")
+            return await self._guarded(runner, provider)
+
+    async def _guarded(self, runner: Runner, provider: ToApis) -> Outcome:
+        """Preflight and run under the signals; an error comes out as what it is, not in a group."""
+        outcome: Outcome | None = None
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                with anyio.CancelScope() as asking:
+                    group.start_soon(_watch_signals, runner, asking, name="signals")
+                    await self._preflight(provider)
                 outcome = await runner.run()
-                group.cancel_scope.cancel()
-            return outcome
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        assert outcome is not None
+        return outcome
 
     def _http(self, stack: AsyncExitStack) -> HttpClient:
         if not self.request.emulator:
@@ -335,7 +348,7 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
         )
 
 
-async def _watch_signals(runner: Runner) -> None:
+async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
     """The first signal ends the run in good order, the second at once; both are safe."""
     import signal
 
@@ -347,11 +360,13 @@ async def _watch_signals(runner: Runner) -> None:
         async for number in signals:
             stop = Stop.SIGINT if number == signal.SIGINT else Stop.SIGTERM
             if stopping:
-                sys.stderr.write("\nleaving at once; what was being submitted is in doubt until the next run\n")
-                sys.stderr.flush()
+                with suppress(AttributeError, OSError, ValueError):  # nobody may be reading any more
+                    sys.stderr.write("\nleaving at once; what was being submitted is in doubt until the next run\n")
+                    sys.stderr.flush()
                 os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
             stopping = True
             runner.stop(stop)
+            asking.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

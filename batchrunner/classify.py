@@ -39,7 +39,8 @@ class Rule:
     id: str
     statuses: frozenset[int]
     says: re.Pattern[str] | None = None
-    header: tuple[str, str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names and the values they must have; an empty value means any."""
     verdict: Verdict
     reason: str
     """The word that is stored with the job."""
@@ -76,14 +77,14 @@ def _rule(
     verdict: Verdict,
     reason: str,
     says: re.Pattern[str] | None = None,
-    header: tuple[str, str] | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> Rule:
     codes = frozenset(int(status) for status in statuses.split())
-    return Rule(id=id, statuses=codes, says=says, header=header, verdict=verdict, reason=reason)
+    return Rule(id=id, statuses=codes, says=says, headers=headers, verdict=verdict, reason=reason)
 
 
 _V = Verdict
-_CLOUDFLARE = ("server", "cloudflare")
+_CLOUDFLARE = (("server", "cloudflare"), ("cf-ray", ""))
 RULES: tuple[Rule, ...] = (
     _rule("R8", "301 302 307 308", _V.ACCOUNT_STOP, "config"),
     _rule("R9", "303", _V.IN_DOUBT, "redirected"),
@@ -110,7 +111,7 @@ RULES: tuple[Rule, ...] = (
     _rule("R34", "500", _V.IN_DOUBT, "server_error"),
     _rule("R36", "503", _V.REFUSED_FOR_NOW, "rate_limited", LIMITER_DOWN),
     _rule("R36b", "503", _V.REFUSED_FOR_NOW, "no_channel", NO_CHANNEL),
-    _rule("R38", "521 523 525 526 530", _V.REFUSED_FOR_NOW, "origin_unreachable", header=_CLOUDFLARE),
+    _rule("R38", "521 523 525 526 530", _V.REFUSED_FOR_NOW, "origin_unreachable", headers=_CLOUDFLARE),
     _rule("R35", "502 503 504 520 521 522 523 524 525 526 527 530", _V.IN_DOUBT, "server_error"),
 )
 """In this order; the first row that fits decides."""
@@ -133,7 +134,7 @@ CODES = {
 }
 """Documented error codes and the status whose row they stand for, when one comes in a 2xx answer (row R5)."""
 
-_TASK_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.:~=+@\-]{0,127}$")
+_TASK_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.:~=+@\-]{0,127}\Z")
 """Ids are opaque, but one that could change a path is no id."""
 
 
@@ -177,7 +178,7 @@ def _success(exchange: Exchange, value: object, error: Envelope | None, now: dat
         return _verdict(exchange, rule, Verdict.ACCEPTED, "accepted", error, None, task_id=task_id)
     if task_id is None and error is not None:
         status = CODES.get(error.code)
-        if status is None and error.code.isdigit():
+        if status is None and error.code.isascii() and error.code.isdecimal() and len(error.code) == 3:
             status = int(error.code)
         if status is not None and not 200 <= status < 300:
             return _by_status(exchange, status, error, now)
@@ -193,10 +194,15 @@ def _by_status(exchange: Exchange, status: int, error: Envelope | None, now: dat
             continue
         if rule.says is not None and not rule.says.search(words):
             continue
-        if rule.header is not None and exchange.headers.get(rule.header[0], "").lower() != rule.header[1]:
+        if not all(_has_header(exchange, name, value) for name, value in rule.headers):
             continue
         return _verdict(exchange, rule.id, rule.verdict, rule.reason, error, wait)
     return _verdict(exchange, "R39", Verdict.IN_DOUBT, "answer_unreadable", error, None)
+
+
+def _has_header(exchange: Exchange, name: str, value: str) -> bool:
+    found = exchange.headers.get(name, "").lower()
+    return found == value if value else bool(found)
 
 
 def _verdict(

@@ -12,7 +12,7 @@ from typing import Any
 
 SHOWN = 300
 """Characters of a provider's message that are kept."""
-_QUERY = re.compile(r"""(https?://[^\s?"'<>]+)\?[^\s"'<>]+""")
+_QUERY = re.compile(r"""(https?://[^\s?"'<>]+)\?[^\s"'<>]+""", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -72,7 +72,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(text) - now).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     if not -1e12 < seconds < 1e12:
         return None

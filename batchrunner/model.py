@@ -126,6 +126,7 @@ class Job:
     message: str | None = None
     """The same for people."""
     attempts: int = 0
+    """Submissions that were not simply sent back: a 429, say, is no attempt."""
     not_before: datetime | None = None
     purchase_id: str | None = None
     task_id: str | None = None

@@ -44,7 +44,7 @@ class OutputFolder:
 
     def check(self) -> None:
         """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
-        probe = self.root / f".batchrunner-{os.getpid()}.probe"
+        probe = self.root / ".batchrunner.probe"  # always the same, so that one left behind is cleared by the next run
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with probe.open("wb") as file:
@@ -63,7 +63,9 @@ class OutputFolder:
         path = final.with_name(f"{final.name}.{tag}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+            # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
+            path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
             file = os.fdopen(os.open(path, flags, 0o644), "wb")
         except OSError as error:
             raise storage_error(error, path.parent) from None
@@ -124,12 +126,19 @@ class Part:
         """
         try:
             for candidate in _names(self.final):
-                if _claim(self.path, candidate) or _sha256(candidate) == self.sha256:
+                if _claim(self.path, candidate) or self._is(candidate):
                     _sync_folder(candidate.parent)
                     return candidate
         except OSError as error:
             raise storage_error(error, self.final) from None
         raise AssertionError("there is always a next number")
+
+    def _is(self, other: Path) -> bool:
+        """Whether a file is this very clip."""
+        if other.is_symlink() or not other.is_file() or other.stat().st_size != self.size:
+            return False
+        with other.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
     def set_aside(self) -> Path:
         """Keep what the provider sent, under a name that no one takes for a clip."""
@@ -179,11 +188,6 @@ def _claim(part: Path, final: Path) -> bool:
             return False
         part.rename(final)
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

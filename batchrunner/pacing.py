@@ -64,5 +64,6 @@ class Pace:
 
         Complaints about requests that left together count once.
         """
-        factor = self.factor if now < self.held_until else max(self.factor / 2, SLOWEST)
-        return replace(self.at_time(now), tokens=0.0, factor=factor, slowed_at=now).held(until)
+        current = self.at_time(now)
+        factor = current.factor if now < self.held_until else max(current.factor / 2, SLOWEST)
+        return replace(current, tokens=0.0, factor=factor, slowed_at=now).held(until)

@@ -8,7 +8,7 @@ asks for a request is the n-th row that has it, bought ones first.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -59,13 +59,16 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
     rows = list(stored)
     by_key = {row.key: row for row in rows}
     keys = {job.key for job in wanted}
-    movable = _movable(row for row in rows if row.key not in keys)
+    movable: dict[str, list[StoredJob]] = {}
+    for one in sorted(rows, key=_bought_last):
+        if one.key not in keys:
+            movable.setdefault(one.fingerprint, []).append(one)
     added, replaced, kept, to_send, changed, moved = [], [], [], [], [], []
     matched: dict[int, WantedJob] = {}
     for job in wanted:
-        row = by_key.get(job.key)
-        if row is None and (rest := movable.get(job.fingerprint)):
-            row = rest.popleft()
+        row: StoredJob | None = by_key.get(job.key)
+        if row is None and (fits := movable.get(job.fingerprint)):
+            row = fits.pop()
             moved.append(job.key)
         if row is None:
             added.append(job)
@@ -104,17 +107,9 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
 _AT_PROVIDER = (JobState.RUNNING, JobState.FETCHING)
 
 
-def _movable(rows: Iterable[StoredJob]) -> dict[str, deque[StoredJob]]:
-    """Rows that may be known by another key now, by request; what was bought comes before what would be bought again."""
-    found: dict[str, list[StoredJob]] = {}
-    for row in rows:
-        found.setdefault(row.fingerprint, []).append(row)
-    return {print_: deque(sorted(same, key=_worth)) for print_, same in found.items()}
-
-
-def _worth(row: StoredJob) -> tuple[int, bool]:
-    rank = 1 if row.state is JobState.PENDING else 2 if row.state in FINAL - {JobState.DONE} else 0
-    return rank, not row.wanted
+def _bought_last(row: StoredJob) -> tuple[bool, bool, int]:
+    """The order in which rows are given to jobs of the same request, from the end: what was bought comes first of all."""
+    return row.state is JobState.DONE, not _unpaid(row), -row.id
 
 
 def _unpaid(row: StoredJob) -> bool:

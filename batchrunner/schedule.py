@@ -29,7 +29,7 @@ class Snapshot:
     fetches_due: int = 0
     next_fetch: float | None = None
     unfetched: int = 0
-    """Finished clips that no worker is busy with, due or waiting."""
+    """Finished clips that are not yet on disk."""
     submit_tokens: int = 0
     submit_wait: float = 0.0
     query_tokens: int = 0

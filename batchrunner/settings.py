@@ -27,6 +27,8 @@ MISSING_GRACE = 120.0
 MISSING_TIMES = 5
 MISSING_FOR = 1800.0
 """A task is given up as vanished after five 404s spread over half an hour (same place)."""
+RESULT_LIFETIME = 24 * 3600.0
+"""Seconds that a finished clip is kept at the provider (API facts §1)."""
 ASSET_LIFETIME = 20 * 3600.0
 """Seconds that an uploaded frame's URL is trusted; its lifetime is undocumented, results live 24 h (API facts §2)."""
 MAX_CLIP_BYTES = 1 << 30

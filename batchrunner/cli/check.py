@@ -8,6 +8,7 @@ import click
 
 from batchrunner import app
 from batchrunner.cli.params import allow_option, only_option, set_option, tag_option
+from batchrunner.cli.words import put
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.errors import ExitCode, ManifestError
 from batchrunner.manifest import Loaded
@@ -49,10 +50,10 @@ def command(
             found += loaded.warnings
             wrong = wrong or (strict and bool(loaded.warnings))
             if form == "text" and not (strict and loaded.warnings):
-                click.echo(f"{path}: {_counted(loaded, only, tags, limit)}, nothing wrong", err=bool(found))
+                put(f"{path}: {_counted(loaded, only, tags, limit)}, nothing wrong\n", err=bool(found))
     text = _RENDER[form](found)
     if text:
-        click.echo(text, nl=not text.endswith("\n"))
+        put(text if text.endswith("\n") else text + "\n")
     return ExitCode.MANIFEST if wrong else ExitCode.DONE
 
 

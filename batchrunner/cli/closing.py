@@ -126,7 +126,7 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
     if report.exit_code is ExitCode.DONE and not report.outcome.counts.get(JobState.PENDING):
         yield f"next: batchrunner ls {session.batch.name}{_db(report)}"
         if session.request.emulator:
-            yield f"      for real: TOAPIS_API_KEY=… batchrunner run {session.request.source}"
+            yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
         yield f"next: batchrunner ls {session.batch.name}{_db(report)} --state failed"
     else:

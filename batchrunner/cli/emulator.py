@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from batchrunner.cli.words import say
 from batchrunner.errors import ExitCode
 
 
@@ -23,6 +24,6 @@ def command(port: int, speed: float, seed: int, state_dir: Path | None) -> ExitC
 
 
 def _greet(base_url: str) -> None:
-    click.echo(f"export TOAPIS_BASE_URL={base_url}")
-    click.echo("export TOAPIS_API_KEY=sk-emulator")
-    click.echo(f"serving; ledger: {base_url}/__ledger; Ctrl-C ends it", err=True)
+    say(f"export TOAPIS_BASE_URL={base_url}")
+    say("export TOAPIS_API_KEY=sk-emulator")
+    say(f"serving; ledger: {base_url}/__ledger; Ctrl-C ends it", err=True)

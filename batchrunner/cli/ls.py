@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import click
 
 from batchrunner import app
 from batchrunner.cli.params import batch_argument, database_option
-from batchrunner.cli.words import printable, shown
+from batchrunner.cli.words import printable, put, shown
 from batchrunner.errors import ExitCode
 from batchrunner.model import Job
 from batchrunner.states import JobState
@@ -33,13 +33,10 @@ def command(batch: str | None, database: Path | None, state: str | None, form: s
     states = (JobState(state),) if state else ()
     with app.reading(database, batch) as (store, found):
         jobs = store.jobs(found.id, states=states)
-        if form == "jsonl":
-            for job in jobs:
-                click.echo(json.dumps(_record(job), ensure_ascii=False))
-        elif form == "csv":
-            click.echo(_csv(jobs), nl=False)
-        else:
-            _table(jobs)
+        lines = {"jsonl": _jsonl, "csv": _csv, "table": _table}[form](jobs)
+        for text in lines:
+            if not put(text):
+                break
     return ExitCode.DONE
 
 
@@ -63,21 +60,28 @@ def _record(job: Job) -> dict[str, Any]:
     }
 
 
-def _csv(jobs: Iterable[Job]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(FIELDS)
+def _jsonl(jobs: Iterable[Job]) -> Iterator[str]:
+    for job in jobs:
+        yield json.dumps(_record(job), ensure_ascii=False) + "\n"
+
+
+def _csv(jobs: Iterable[Job]) -> Iterator[str]:
+    def line(cells: Iterable[object]) -> str:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow(cells)
+        return buffer.getvalue()
+
+    yield line(FIELDS)
     for job in jobs:
         record = _record(job)
-        writer.writerow([_inert(record[field]) for field in FIELDS])
-    return buffer.getvalue()
+        yield line([_inert(record[field]) for field in FIELDS])
 
 
 def _inert(value: object) -> object:
     return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _table(jobs: Iterable[Job]) -> None:
+def _table(jobs: Iterable[Job]) -> Iterator[str]:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -90,7 +94,10 @@ def _table(jobs: Iterable[Job]) -> None:
     for job in jobs:
         cells = (job.key, job.state.value, _why_or_where(job), job.request.prompt)
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console(file=sys.stdout, emoji=False, highlight=False, markup=False).print(table)
+    console = Console(file=sys.stdout or io.StringIO(), emoji=False, highlight=False, markup=False)
+    with console.capture() as capture:
+        console.print(table)
+    yield capture.get()
 
 
 def _why_or_where(job: Job) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from batchrunner import __version__
+from batchrunner.cli.words import say
 from batchrunner.errors import ExitCode
 
 COMMANDS = {
@@ -54,10 +56,11 @@ def run(args: list[str] | None = None) -> ExitCode:
     try:
         result: Any = cli.main(args=args, prog_name="batchrunner", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return ExitCode.USAGE
     except click.Abort:
-        click.echo("stopped; nothing was sent", err=True)
+        say("stopped; nothing was sent", err=True)
         return ExitCode.SIGINT
     except click.exceptions.Exit as left:
         return ExitCode(left.exit_code)

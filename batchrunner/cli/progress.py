@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
 
 from batchrunner.app import Session
-from batchrunner.cli.words import printable
+from batchrunner.cli.words import printable, say, shown
 from batchrunner.events import Beat, Held, JobMoved, JobProgress, Listener, RunEvent
 from batchrunner.report import summary
 from batchrunner.states import JobState
@@ -21,11 +21,11 @@ BEAT_EVERY = 60.0
 """Seconds between two lines that say that a silent run is alive."""
 
 
-def resolve(mode: str, stream: TextIO) -> str:
+def resolve(mode: str, stream: TextIO | None) -> str:
     """What `auto` means for this stream: live on a terminal that can, plain lines otherwise."""
     if mode != "auto":
         return mode
-    capable = stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+    capable = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
     return "tty" if capable else "plain"
 
 
@@ -38,9 +38,9 @@ def view(mode: str, session: Session) -> Iterator[Listener]:
         with LiveView(session.batch.name, total=sum(session.counts().values())) as live:
             yield live.tell
     elif mode == "plain":
-        yield PlainView(sys.stderr).tell
+        yield PlainView().tell
     elif mode == "json":
-        yield lambda event: _json(event)
+        yield _json
     else:
         yield lambda event: None
 
@@ -60,8 +60,7 @@ _WORDS = {
 class PlainView:
     """One line a change, never a carriage return or an escape, and a sign of life each minute."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
         self._beat: datetime | None = None
 
     def tell(self, event: RunEvent) -> None:
@@ -83,18 +82,16 @@ class PlainView:
                 return
 
     def _line(self, at: datetime, text: str) -> None:
-        try:
-            self._stream.write(f"{at.astimezone().isoformat(timespec='seconds')} {printable(text)}\n")
-            self._stream.flush()
-        except OSError:  # nobody reads any more; the run is worth more than its log
-            return
+        say(f"{at.astimezone().isoformat(timespec='seconds')} {printable(text)}", err=True)
 
 
 def _details(event: JobMoved) -> str:
     parts = []
     if event.clip is not None:
         clip = event.clip
-        parts.append(f"{clip.duration:.1f}s {clip.width}x{clip.height} {clip.bytes / 1e6:.2f}MB {clip.path}")
+        parts.append(
+            f"{clip.duration:.1f}s {clip.width}x{clip.height} {clip.bytes / 1e6:.2f}MB {shown(Path(clip.path))}"
+        )
     elif event.task_id:
         parts.append(event.task_id)
     parts += [part for part in (event.reason, event.message) if part]
@@ -126,8 +123,4 @@ def _json(event: RunEvent) -> None:
             record = {"type": "run.held", "at": at, "reason": event.reason, "message": event.message}
         case Beat():
             record = {"type": "run.beat", "at": at, "counts": {s.value: n for s, n in event.counts.items() if n}}
-    try:
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
-    except OSError:
-        return
+    say(json.dumps(record, ensure_ascii=False))

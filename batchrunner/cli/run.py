@@ -23,7 +23,7 @@ from batchrunner.cli.params import (
     set_option,
     tag_option,
 )
-from batchrunner.cli.words import shown
+from batchrunner.cli.words import say, shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
 
@@ -109,17 +109,17 @@ def command(
     with app.open_run(request, os.environ) as session:
         code = _run(session, yes=yes, mode=progress.resolve(mode, sys.stderr))
         if report:
-            click.echo(f"report: {shown(session.write_report())}", err=mode == "json")
+            say(f"report: {shown(session.write_report())}", err=mode == "json")
         return code
 
 
 def _run(session: app.Session, *, yes: bool, mode: str) -> ExitCode:
     talk = mode != "json"
     if talk and session.loaded.warnings:
-        sys.stderr.write(render_text(session.loaded.warnings))
+        say(render_text(session.loaded.warnings).rstrip("\n"), err=True)
     if talk:
         for line in closing.plan_lines(session):
-            click.echo(line, err=True)
+            say(line, err=True)
     to_send = closing.selected(session)
     if session.needs_provider:
         session.check_account()
@@ -133,17 +133,17 @@ def _run(session: app.Session, *, yes: bool, mode: str) -> ExitCode:
         with progress.view(mode, session) as listener:
             report = session.execute(listener)
     if mode == "json":
-        click.echo(closing.as_json(session, report))
+        say(closing.as_json(session, report))
     else:
         for line in closing.lines(session, report, again=again):
-            click.echo(line)
+            say(line)
     return report.exit_code
 
 
 def _ask(count: int) -> None:
     """A yes from the person at the terminal, or `UsageError`."""
     jobs = f"{count} paid {'clip' if count == 1 else 'clips'}"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
         raise UsageError(f"{jobs} need a yes and there is no terminal to ask; nothing was sent", fix="add --yes")
     if not click.confirm(f"Buy {jobs}?", default=False, err=True):
         raise UsageError("nothing was sent", fix="rehearse free of charge with --emulator, or buy fewer with --limit N")

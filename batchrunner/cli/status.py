@@ -9,6 +9,7 @@ import click
 
 from batchrunner import app
 from batchrunner.cli.params import batch_argument, database_option
+from batchrunner.cli.words import put
 from batchrunner.errors import ExitCode
 from batchrunner.report import summary
 
@@ -34,11 +35,11 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
             "seconds": money.seconds,
             "unpriced": money.unpriced,
         }
-        click.echo(json.dumps(document, ensure_ascii=False))
+        put(json.dumps(document, ensure_ascii=False) + "\n")
         return ExitCode.DONE
-    click.echo(f"{found.name}: {summary.standing(standing.counts)}")
-    click.echo(f"  bought  {summary.bought(money, found.currency)}")
-    click.echo(f"  from    {found.endpoint}")
+    put(f"{found.name}: {summary.standing(standing.counts)}" + "\n")
+    put(f"  bought  {summary.bought(money, found.currency)}" + "\n")
+    put(f"  from    {found.endpoint}" + "\n")
     if found.paused:
-        click.echo(f"  paused  {found.paused}: run the same command again when it is mended")
+        put(f"  paused  {found.paused}: run the same command again when it is mended" + "\n")
     return ExitCode.DONE

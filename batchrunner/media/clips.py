@@ -39,8 +39,11 @@ def read(path: Path) -> ClipFacts:
             if not container.streams.video:
                 raise NotAClip("it holds no video")
             stream = container.streams.video[0]
-            sizes = [packet.size for packet in container.demux(stream)]
-            found = sum(1 for size in sizes if size)
+            found = 0
+            for packet in container.demux(stream):
+                if packet.is_corrupt:
+                    raise NotAClip("it is cut short inside a frame")
+                found += bool(packet.size)
             if stream.frames and found < stream.frames:
                 raise NotAClip(f"it is cut short: {found} of {stream.frames} frames")
             if not found:

@@ -27,6 +27,7 @@ MAX_REDIRECTS = 3
 POOL = 16
 """Connections of the second lane: httpx's cost grows with the size of its pool (performance notes §2)."""
 _KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
+_HOST = re.compile(r"^[\w.:%-]+\Z")
 _BODY_BEGUN = "send_request_body.started"
 _SURELY_UNSENT = (
     httpx.ConnectError,
@@ -62,10 +63,11 @@ def checked_base_url(text: str) -> str:
     try:
         parts = urlsplit(text.strip())
         host, _ = parts.hostname, parts.port
-    except ValueError:
+        httpx.URL(text.strip())
+    except (ValueError, httpx.InvalidURL):
         host, parts = None, urlsplit("")
     fix = "write TOAPIS_BASE_URL=https://toapis.com, or leave it out"
-    if not host or parts.query or parts.fragment:
+    if not host or not _HOST.match(host) or parts.query or parts.fragment:
         raise UsageError("TOAPIS_BASE_URL is not an address", fix=fix)
     if parts.username is not None or parts.password is not None:
         raise UsageError("TOAPIS_BASE_URL may not hold a user or a password", fix=fix)
@@ -120,6 +122,7 @@ class HttpClient:
             limits=limits,
             timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
+            trust_env=not is_loopback(self.host),  # a proxy leads to the provider, never to this machine
             transport=self._transport,
         )
 
@@ -141,7 +144,8 @@ class HttpClient:
         seen: list[str] = []
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
-            seen.append(event)
+            if getattr(info.get("request"), "method", None) != b"CONNECT":  # that one is the proxy's, not ours
+                seen.append(event)
 
         status: int | None = None
         headers: Mapping[str, str] = {}
@@ -209,6 +213,7 @@ class HttpClient:
         """Result files come over https; over http only from this machine, and only when the API is on it too."""
         try:
             parts = urlsplit(url)
+            _ = parts.port  # absurd ones raise here rather than inside a socket
         except ValueError:
             return False
         host = parts.hostname or ""

@@ -7,9 +7,12 @@ from datetime import datetime
 import anyio
 
 from batchrunner import answers
+from batchrunner.envelope import retry_after
 from batchrunner.polling import backoff, has_vanished, next_look
+from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
+from batchrunner.settings import RESULT_LIFETIME
 from batchrunner.states import JobEvent
 
 UNREADY_TRIES = 10
@@ -19,20 +22,33 @@ QUERY_BACKOFF, QUERY_BACKOFF_CAP = 10.0, 120.0
 """Seconds to hold all questions after a 429 that does not say how long (API facts §1)."""
 
 
-async def poll(context: Context, flight: Flight) -> answers.PollOutcome:
-    """One question about one task, and what its answer means for the pace of all."""
-    job, board = flight.job, context.board
-    assert job.task_id is not None
-    exchange = await context.provider.poll(job.task_id)
-    now = anyio.current_time()
+async def question(context: Context, name: str) -> Exchange:
+    """One free question about a task or a purchase, and what its answer means for the pace of all."""
+    board = context.board
+    exchange = await context.provider.poll(name)
     board.heard(exchange.status is not None)
-    outcome = answers.poll(
-        exchange, task_id=job.task_id, purchase_id=job.purchase_id, others=board.task_ids, now=context.now()
-    )
     if exchange.status == 429:
-        asked = outcome.retry_after if isinstance(outcome, answers.Later) else None
+        now = anyio.current_time()
+        asked = retry_after(exchange.headers, context.now())
         wait = asked or backoff(1, first=QUERY_BACKOFF, cap=QUERY_BACKOFF_CAP, chance=context.chance.random())
         board.query_pace = board.query_pace.slowed(now, now + wait)
+    return exchange
+
+
+async def poll(context: Context, flight: Flight) -> answers.PollOutcome:
+    """Ask about a flight's task, and read the answer; one about another task of ours is no answer."""
+    job = flight.job
+    assert job.task_id is not None
+    exchange = await question(context, job.task_id)
+    flight.asked_at = anyio.current_time()
+    named, others = answers.named_task(exchange), []
+    if named is not None and named != job.task_id:
+        owner = await context.writer.run(context.store.task_owner, named)
+        if owner is not None:
+            others.append(named)
+    outcome = answers.poll(exchange, task_id=job.task_id, purchase_id=job.purchase_id, others=others, now=context.now())
+    if flight.resumed and isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
+        context.board.known = True
     return outcome
 
 
@@ -47,7 +63,8 @@ class Asker:
         outcome = await poll(self._context, flight)
         now = anyio.current_time()
         if isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
-            flight.failures = 0
+            flight.failures = flight.unready = 0
+            flight.unready_since = None
         if not isinstance(outcome, answers.Missing):
             flight.misses, flight.missing_since = 0, None
         match outcome:
@@ -68,10 +85,10 @@ class Asker:
     def _again(self, flight: Flight, *, after: float | None = None) -> None:
         context = self._context
         now = anyio.current_time()
+        floor = context.limits.poll_floor
         if after is None:
-            age = now - flight.accepted_at
-            after = next_look(age, floor=context.limits.poll_floor, chance=context.chance.random())
-        context.board.fly(flight, now + after)
+            after = next_look(now - flight.accepted_at, floor=floor, chance=context.chance.random())
+        context.board.fly(flight, now + max(after, floor))
 
     async def _progress(self, flight: Flight, status: str, progress: int | None) -> None:
         context = self._context
@@ -99,13 +116,15 @@ class Asker:
             context.store.record_task_failed, flight.job.id, reason=reason, message=message, now=context.now()
         )
         flight.job = context.moved(flight.job, JobEvent.TASK_FAILED, reason=reason, message=message)
-        context.board.land(flight)
 
     async def _missing(self, flight: Flight, now: float) -> None:
+        context = self._context
         flight.misses += 1
         flight.missing_since = flight.missing_since if flight.missing_since is not None else now
         lost = has_vanished(age=now - flight.accepted_at, misses=flight.misses, missing_for=now - flight.missing_since)
-        if lost:
+        if lost and flight.resumed and not context.board.known and now - flight.accepted_at < RESULT_LIFETIME:
+            await self._account(flight, "key", "the provider knows none of the tasks: is the key of another account?")
+        elif lost:
             await self._vanish(flight, "the provider no longer knows this task; it was paid for")
         else:
             self._again(flight)
@@ -113,8 +132,9 @@ class Asker:
     async def _later(self, flight: Flight, outcome: answers.Later, now: float) -> None:
         flight.failures += 1
         if outcome.reason == "result_missing":
+            flight.unready += 1
             flight.unready_since = flight.unready_since if flight.unready_since is not None else now
-            if flight.failures >= UNREADY_TRIES and now - flight.unready_since >= UNREADY_FOR:
+            if flight.unready >= UNREADY_TRIES and now - flight.unready_since >= UNREADY_FOR:
                 await self._vanish(flight, "the provider calls the task completed but offers no file")
                 return
         wait = backoff(flight.failures, first=2 * self._context.limits.poll_floor, chance=self._context.chance.random())
@@ -124,7 +144,6 @@ class Asker:
         context = self._context
         await context.writer.run(context.store.record_vanished, flight.job.id, message=message, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.VANISHED, reason="vanished", message=message)
-        context.board.land(flight)
 
     async def _account(self, flight: Flight, reason: str, message: str) -> None:
         """The key may not even ask: nothing can be collected now, and everything keeps its state."""

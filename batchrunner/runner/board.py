@@ -41,17 +41,21 @@ class Flight:
 
     job: Job
     accepted_at: float
-    """On the run's own clock, in seconds; may lie before its start."""
+    """On the run's own clock, in seconds, as all times here; may lie before its start."""
+    resumed: bool = False
+    """Whether an earlier run bought it."""
     failures: int = 0
     """Questions or downloads in a row that brought nothing."""
     misses: int = 0
     missing_since: float | None = None
+    unready: int = 0
+    """Answers in a row that called the task complete without a file."""
+    unready_since: float | None = None
+    asked_at: float = float("-inf")
     url: str | None = None
     """Where the clip is; may hold a signature, so it lives in memory only."""
     expires_at: datetime | None = None
     bad_files: int = 0
-    unready_since: float | None = None
-    """Since when the task is called complete without a file."""
 
     def note(self, status: str, progress: int | None) -> None:
         """Remember what the provider said last."""
@@ -92,6 +96,8 @@ class Board:
     counts: Counter[JobState] = field(default_factory=Counter)
     """Wanted, selected jobs by state, for the views."""
     in_flight: int = 0
+    unfetched: int = 0
+    """Finished clips that are not ours yet, whether or not this run still tries."""
     ready: deque[Job] = field(default_factory=deque)
     waiting_until: float | None = None
     asking: Agenda = field(default_factory=Agenda)
@@ -113,13 +119,18 @@ class Board:
     purchases: int = 0
     """Submissions of this run that were, or may have been, accepted."""
     purchase_limit: int | None = None
+    refusals: int = 0
+    """Submissions in a row that were refused for now."""
     unsent: int = 0
     """Submissions in a row that did not reach the provider."""
     silent_since: float | None = None
     """Since when no request was answered at all; None when the last one was."""
+    silence: float = 0.0
+    """Seconds between the first and the last of the requests in a row that nobody answered."""
     exhausted: bool = False
     """No selected pending job is left in the store."""
-    task_ids: set[str] = field(default_factory=set)
+    known: bool = False
+    """Whether the provider knew any task of an earlier run: if not, the key may be another account's."""
     stops: set[Stop] = field(default_factory=set)
     stopping: bool = False
     _sequence: count[int] = field(default_factory=count)
@@ -155,27 +166,31 @@ class Board:
             self.counts[source] -= 1
             self.counts[target] += 1
         self.in_flight += (target in IN_FLIGHT) - (source in IN_FLIGHT)
+        self.unfetched += (target is JobState.FETCHING) - (source is JobState.FETCHING)
         if target is JobState.PENDING:
             self.exhausted, self.waiting_until = False, None
         self.wake()
 
+    def take_turn(self) -> bool:
+        """Take a place in the submission rate; False when there is none now."""
+        now = anyio.current_time()
+        if self.submit_pace.available(now) < 1:
+            return False
+        self.submit_pace = self.submit_pace.took(now)
+        return True
+
     def heard(self, answered: bool) -> None:
-        """Whether a server answered the last request."""
+        """Whether a server answered the last request. A silence lasts from question to question, not while none is asked."""
+        now = anyio.current_time()
         if answered:
-            self.silent_since = None
-        elif self.silent_since is None:
-            self.silent_since = anyio.current_time()
+            self.silent_since, self.silence = None, 0.0
+            return
+        self.silent_since = now if self.silent_since is None else self.silent_since
+        self.silence = now - self.silent_since
 
     def fly(self, flight: Flight, due: float) -> None:
-        """Ask about a running task at `due`."""
-        if flight.job.task_id:
-            self.task_ids.add(flight.job.task_id)
+        """Ask about a flight at `due`."""
         self.asking.add(flight, due)
-        self.wake()
-
-    def land(self, flight: Flight) -> None:
-        """The task is final and its clip, if any, is ours."""
-        self.task_ids.discard(flight.job.task_id or "")
         self.wake()
 
     def next_fetch(self) -> Flight:
@@ -200,7 +215,7 @@ class Board:
             next_poll=self.asking.next_due(),
             fetches_due=len(self.due_fetches),
             next_fetch=self.fetching.next_due(),
-            unfetched=len(self.due_fetches) + len(self.fetching),
+            unfetched=self.unfetched,
             submit_tokens=self.submit_pace.available(now),
             submit_wait=self.submit_pace.wait(now),
             query_tokens=self.query_pace.available(now),

@@ -18,6 +18,9 @@ from batchrunner.states import JobEvent, advance
 from batchrunner.store.base import Store
 from batchrunner.store.writer import Writer
 
+RELEASES = frozenset({JobEvent.TASK_FAILED, JobEvent.REFUSED, JobEvent.RETURNED, JobEvent.ABSENT})
+"""Events after which a purchase no longer counts against the budget."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -75,6 +78,8 @@ class Context:
         """A transition is durable: keep the counts, tell the listener, and return the job as it is now."""
         target = advance(job.state, event)
         self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))
+        if event in RELEASES:
+            self.board.stops.discard(Stop.BUDGET)  # what comes back to the budget may be spent on another
         self.listener(
             JobMoved(
                 at=self.now(), key=job.key, state=target, reason=reason, message=message, task_id=task_id, clip=clip

@@ -51,8 +51,6 @@ class Fetcher:
         """Download one finished clip, verify it and record it, or arrange for the next try."""
         context = self._context
         try:
-            if flight.url is None and not await self._locate(flight):
-                return
             clip = await self._download(flight)
         except StorageError as error:
             context.board.left += 1
@@ -70,24 +68,24 @@ class Fetcher:
             return
         await context.writer.run(context.store.record_saved, flight.job.id, clip, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.SAVED, clip=clip)
-        context.board.land(flight)
 
-    async def _locate(self, flight: Flight) -> bool:
-        """Ask for the URL of a finished clip again; whether there is one now."""
-        outcome = await poll(self._context, flight)
+    async def locate(self, flight: Flight) -> None:
+        """Ask for the URL of a finished clip: after a restart, or because the one we had is dead."""
+        context = self._context
+        outcome = await poll(context, flight)
         match outcome:
             case answers.Finished(url, expires_at):
                 flight.url = url
                 flight.expires_at = expires_at or flight.expires_at
-                return True
+                context.board.fetching.add(flight, anyio.current_time())
+                context.board.wake()
             case answers.AccountStop(reason, message):
-                self._context.board.left += 1
-                await self._context.pause(Stop.ACCOUNT, reason, message)
+                context.board.left += 1
+                await context.pause(Stop.ACCOUNT, reason, message)
             case answers.Missing() | answers.TaskFailed():
                 await self._gone(flight)
             case answers.Working() | answers.Later():
                 self._retry(flight, "no URL")
-        return False
 
     async def _download(self, flight: Flight) -> Clip:
         context, job = self._context, flight.job
@@ -157,7 +155,6 @@ class Fetcher:
             return
         await context.writer.run(context.store.record_bad_file, flight.job.id, message=message, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.BAD_FILE, reason="bad_file", message=message)
-        context.board.land(flight)
 
     async def _gone(self, flight: Flight) -> None:
         """The URL is dead: a fresh one while the clip lives, the end when its time is over."""
@@ -169,7 +166,6 @@ class Fetcher:
         message = f"the clip expired at the provider on {expires_at:%Y-%m-%d %H:%M} UTC before it was downloaded"
         await context.writer.run(context.store.record_expired, flight.job.id, message=message, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.EXPIRED, reason="expired", message=message)
-        context.board.land(flight)
 
     def _retry(self, flight: Flight, why: str) -> None:
         """Ask for a fresh URL and try again, a little later each time."""
@@ -181,6 +177,7 @@ class Fetcher:
             context.held("download", f"{flight.job.key} could not be downloaded ({why}); the next run tries again")
             board.wake()
             return
-        wait = backoff(flight.failures, first=context.limits.poll_floor / 5, chance=context.chance.random())
-        board.fetching.add(flight, anyio.current_time() + wait)
-        board.wake()
+        floor = context.limits.poll_floor
+        wait = backoff(flight.failures, first=floor / 5, chance=context.chance.random())
+        now = anyio.current_time()
+        board.fly(flight, max(now + wait, flight.asked_at + floor))

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import anyio
 import anyio.abc
 
 from batchrunner.errors import BatchrunnerError
-from batchrunner.events import Beat, Listener
+from batchrunner.events import Beat, Listener, RunEvent
 from batchrunner.model import Batch, Job
 from batchrunner.outputs import OutputFolder
 from batchrunner.pacing import Pace
@@ -27,7 +28,7 @@ from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options
 from batchrunner.runner.fetching import Fetcher
 from batchrunner.runner.settling import Settler
-from batchrunner.runner.submission import Submitter
+from batchrunner.runner.submission import OVER_BUDGET, Submitter
 from batchrunner.schedule import Decision, decide
 from batchrunner.settings import SUBMIT_GRACE, UNREACHABLE_AFTER, Limits
 from batchrunner.states import JobState
@@ -86,17 +87,30 @@ class Runner:
             options=options,
             now=now,
             chance=chance,
-            listener=listener,
+            listener=partial(self._tell, listener),
             board=board,
             private_urls=private_urls,
         )
         self._submitter = Submitter(self._context)
-        self._asker = Asker(self._context)
         self._fetcher = Fetcher(self._context)
-        self._settler = Settler(self._context)
+        self._questions = {
+            JobState.RUNNING: Asker(self._context).ask,
+            JobState.FETCHING: self._fetcher.locate,
+            JobState.IN_DOUBT: Settler(self._context).look,
+        }
         self._failure: BatchrunnerError | None = None
         self._bug: Exception | None = None
+        self._muted = False
         self._beaten = float("-inf")
+
+    def _tell(self, listener: Listener, event: RunEvent) -> None:
+        """Listeners look on: one that fails is not told any more, and its error is raised when the work is done."""
+        if self._muted:
+            return
+        try:
+            listener(event)
+        except Exception as bug:  # noqa: BLE001 - a view must not stop between an intent and its request
+            self._muted, self._bug = True, self._bug or bug
 
     def stop(self, why: Stop) -> None:
         """Begin nothing more; requests under way get `SUBMIT_GRACE` seconds to be answered and recorded."""
@@ -112,10 +126,17 @@ class Runner:
         try:
             await self._take_stock()
             async with anyio.create_task_group() as workers:
-                await self._loop(workers)
+                try:
+                    await self._loop(workers)
+                except BatchrunnerError as error:
+                    self._failure = self._failure or error
+                except Exception as bug:  # noqa: BLE001 - raised below, outside the group
+                    self._bug = self._bug or bug
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong
+            if Stop.BUDGET in board.stops:
+                await self._writer.run(context.store.pause, context.batch.id, "budget", OVER_BUDGET, now=context.now())
             counts = await self._writer.run(
                 context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
             )
@@ -141,13 +162,11 @@ class Runner:
         board.in_flight = await run(store.in_flight, batch.id)
         for job in await run(self._collectable):
             age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
-            flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at)
-            if job.task_id:
-                board.task_ids.add(job.task_id)
+            flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
+            board.unfetched += job.state is JobState.FETCHING
             # Spread over one floor: after a restart many tasks are due at once.
             due = now + context.limits.poll_floor * context.chance.random() * min(board.in_flight / 100, 1.0)
-            agenda = board.fetching if job.state is JobState.FETCHING else board.asking
-            agenda.add(flight, due)
+            board.asking.add(flight, due)
 
     def _collectable(self) -> list[Job]:
         states = [JobState.RUNNING, JobState.FETCHING]
@@ -175,10 +194,11 @@ class Runner:
         context, board = self._context, self._context.board
         deadline = context.options.deadline
         if deadline is not None and context.now() >= deadline and Stop.DEADLINE not in board.stops:
-            self.stop(Stop.DEADLINE)
-        silent_since = board.silent_since
-        if silent_since is not None and anyio.current_time() - silent_since > UNREACHABLE_AFTER:
-            self.stop(Stop.PROVIDER)
+            board.stop(Stop.DEADLINE)
+        if board.silence > UNREACHABLE_AFTER:
+            board.stop(Stop.PROVIDER)
+        if board.stopping:
+            self._submitter.hurry(SUBMIT_GRACE)
 
     async def _refill(self) -> None:
         """Keep as many sendable jobs at hand as could be submitted next."""
@@ -201,7 +221,9 @@ class Runner:
         board.waiting_until = None
         if not board.ready:
             ask, options = context.store.next_not_before, context.options
-            at = await self._writer.run(ask, context.batch.id, only=options.only, tags=options.tags)
+            at = await self._writer.run(
+                ask, context.batch.id, after=context.now(), only=options.only, tags=options.tags
+            )
             board.exhausted = at is None
             if at is not None:
                 wait = max(at - context.now(), timedelta(0)).total_seconds()
@@ -211,7 +233,6 @@ class Runner:
         board = self._context.board
         for _ in range(decision.submit):
             job = board.ready.popleft()
-            board.submit_pace = board.submit_pace.took(now)
             board.submits += 1
             board.preparing.add(job.id)
             workers.start_soon(self._submit, job, name=f"submit {job.key}")
@@ -237,8 +258,7 @@ class Runner:
     async def _ask(self, flight: Flight) -> None:
         board = self._context.board
         try:
-            in_doubt = flight.job.state is JobState.IN_DOUBT
-            await self._guarded(self._settler.look if in_doubt else self._asker.ask, flight)
+            await self._guarded(self._questions[flight.job.state], flight)
         finally:
             board.polls -= 1
             board.wake()

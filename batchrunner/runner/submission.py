@@ -22,7 +22,9 @@ from batchrunner.runner.context import Context
 from batchrunner.settings import ASSET_LIFETIME, SUBMIT_DEADLINE, SUBMIT_GRACE
 from batchrunner.states import JobEvent
 
+OVER_BUDGET = "the next clip would pass the budget; nothing more is bought until something comes back"
 UPLOAD_TRIES = 6
+"""Answers, none of them helpful, after which a frame is left for the next run."""
 RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
 """Seconds to wait after a 429 that does not say how long (reliability notes R31)."""
 
@@ -70,6 +72,9 @@ class Submitter:
             return
         if board.paused:
             return
+        if not board.take_turn():
+            board.ready.appendleft(job)  # its frames took long, and others were quicker
+            return
         now = context.now()
         purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
         body = context.provider.prepare(job.request, image_urls=urls, purchase_id=purchase)
@@ -115,6 +120,8 @@ class Submitter:
                 await self._returned(job, verdict)
         if verdict.verdict is not Verdict.UNSENT:
             self._context.board.unsent = 0
+        if verdict.verdict is Verdict.ACCEPTED:
+            self._context.board.refusals = 0
 
     async def _accepted(self, job: Job, verdict: Submission) -> None:
         context = self._context
@@ -157,7 +164,7 @@ class Submitter:
             wait = backoff(board.unsent, chance=context.chance.random())
             board.submit_pace = board.submit_pace.held(anyio.current_time() + wait)
         elif verdict.verdict is Verdict.REFUSED_FOR_NOW:
-            wait = self._slow_down(job, verdict)
+            wait = self._slow_down(verdict)
         not_before = context.now() + timedelta(seconds=wait) if wait else None
         await context.writer.run(
             context.store.record_returned,
@@ -171,12 +178,13 @@ class Submitter:
         if verdict.verdict is Verdict.ACCOUNT_STOP:
             await context.pause(Stop.ACCOUNT, verdict.reason, verdict.answer.message or verdict.reason)
 
-    def _slow_down(self, job: Job, verdict: Submission) -> float:
+    def _slow_down(self, verdict: Submission) -> float:
         """A refusal for now slows the whole lane, not just this job; returns the job's own wait."""
         context, board = self._context, self._context.board
         now = anyio.current_time()
         chance = context.chance.random()
-        wait = verdict.retry_after or backoff(job.attempts + 1, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=chance)
+        board.refusals += 1
+        wait = verdict.retry_after or backoff(board.refusals, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=chance)
         board.submit_pace = board.submit_pace.slowed(now, now + wait)
         context.held(verdict.reason, f"the provider asks for patience: next submission in {wait:.0f} s")
         return wait
@@ -186,7 +194,10 @@ class Submitter:
         context = self._context
         current = await context.writer.run(context.store.job, job.id)
         if current.state is job.state:
-            await context.pause(Stop.BUDGET, "budget", "the next clip would pass the budget; nothing more is bought")
+            context.board.ready.appendleft(job)
+            if Stop.BUDGET not in context.board.stops:
+                context.board.pause(Stop.BUDGET)
+                context.held("budget", OVER_BUDGET)
 
     async def _reject(self, job: Job, rejected: Rejected) -> None:
         context = self._context
@@ -218,21 +229,15 @@ class Submitter:
         image = await anyio.to_thread.run_sync(_read, frame)
         mime, suffix = ("image/png", ".png") if image.startswith(b"\x89PNG") else ("image/jpeg", ".jpg")
         name = f"{frame.sha256[:16]}{suffix}"  # the provider need not learn how the user names files
-        for attempt in range(1, UPLOAD_TRIES + 1):
+        answered = tries = 0
+        while answered < UPLOAD_TRIES:
             exchange = await context.provider.upload(image, name=name, mime=mime)
-            outcome = answers.upload(exchange, now=context.now())
-            match outcome:
+            context.board.heard(exchange.status is not None)
+            tries += 1
+            answered += exchange.status is not None  # an outage ends the run when it lasts, not this job
+            match answers.upload(exchange, now=context.now()):
                 case answers.Uploaded(url):
-                    await context.writer.run(
-                        context.store.record_asset,
-                        Asset(
-                            sha256=frame.sha256,
-                            endpoint=context.provider.endpoint,
-                            url=url,
-                            uploaded_at=context.now(),
-                        ),
-                    )
-                    self._uploaded[frame.sha256] = url
+                    await self._keep(frame, url)
                     return url
                 case answers.UploadRefused(message):
                     raise Rejected("bad_image", f"the provider refuses {PurePath(frame.source).name}: {message}")
@@ -240,10 +245,17 @@ class Submitter:
                     await context.pause(Stop.ACCOUNT, reason, message)
                     raise CannotSend(f"uploads are refused: {message}")
                 case answers.Later(reason, wait):
-                    pause = wait or backoff(attempt, chance=context.chance.random())
-                    if attempt < UPLOAD_TRIES:
-                        await anyio.sleep(pause)
+                    if answered < UPLOAD_TRIES:
+                        await anyio.sleep(wait or backoff(tries, chance=context.chance.random()))
         raise CannotSend(f"{PurePath(frame.source).name} could not be uploaded ({reason})")
+
+    async def _keep(self, frame: Frame, url: str) -> None:
+        """Remember where a frame is, for other jobs and other runs."""
+        context = self._context
+        endpoint, now = context.provider.endpoint, context.now()
+        asset = Asset(sha256=frame.sha256, endpoint=endpoint, url=url, uploaded_at=now)
+        await context.writer.run(context.store.record_asset, asset)
+        self._uploaded[frame.sha256] = url
 
 
 def _read(frame: Frame) -> bytes:

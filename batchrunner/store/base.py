@@ -107,8 +107,13 @@ class Store(Protocol):
     ) -> list[Job]:
         """Wanted pending jobs whose `not_before` has passed, in manifest order."""
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> datetime | None:
-        """When the first waiting pending job may be sent; None when no wanted pending job waits for a time."""
+    def next_not_before(
+        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
+    ) -> datetime | None:
+        """The first moment after `after` at which a wanted pending job may be sent; None when none waits that long."""
+
+    def task_owner(self, task_id: str) -> int | None:
+        """The job that the provider's task belongs to, of any batch; None when it is none of ours."""
 
     def money(self, batch_id: int) -> Money: ...
 
@@ -129,7 +134,7 @@ class Store(Protocol):
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
     ) -> bool:
-        """submitting -> pending: certainly not bought; the purchase id is kept for the next try."""
+        """submitting -> pending: certainly not bought, so it was no attempt; the purchase id is kept for the next try."""
 
     def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         """submitting -> failed: refused for good, nothing was bought."""

@@ -295,9 +295,14 @@ class MemoryStore:
         ready = [job for job in pending if job.not_before is None or job.not_before <= now]
         return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> datetime | None:
+    def next_not_before(
+        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
+    ) -> datetime | None:
         pending = self._matching(batch_id, JobState.PENDING, only, tags)
-        return min((job.not_before for job in pending if job.not_before is not None), default=None)
+        return min((job.not_before for job in pending if job.not_before and job.not_before > after), default=None)
+
+    def task_owner(self, task_id: str) -> int | None:
+        return self._tasks.get(task_id)
 
     def money(self, batch_id: int) -> Money:
         charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge is not Charge.RELEASED]
@@ -361,7 +366,8 @@ class MemoryStore:
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
     ) -> bool:
-        changes: dict[str, Any] = {"not_before": not_before, "submitted_at": None}
+        attempts = self._rows[job_id].job.attempts - 1 if job_id in self._rows else 0
+        changes: dict[str, Any] = {"not_before": not_before, "submitted_at": None, "attempts": attempts}
         return self._move(job_id, JobEvent.RETURNED, answer=answer, reason=reason, **changes)
 
     def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:

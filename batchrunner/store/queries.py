@@ -177,14 +177,20 @@ class Questions(Connection):
         parameters = (batch_id, to_text(now), *_selection(only, tags), max(limit, 0))
         return [to_job(row) for row in self._rows(sql, parameters)]
 
-    def next_not_before(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> datetime | None:
+    def next_not_before(
+        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
+    ) -> datetime | None:
         sql = f"""
             SELECT not_before FROM jobs
-            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before IS NOT NULL AND {SELECTED}
+            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before > ? AND {SELECTED}
             ORDER BY not_before LIMIT 1
         """
-        row = self._row(sql, (batch_id, *_selection(only, tags)))
+        row = self._row(sql, (batch_id, to_text(after), *_selection(only, tags)))
         return None if row is None else to_time(row["not_before"])
+
+    def task_owner(self, task_id: str) -> int | None:
+        row = self._row("SELECT id FROM jobs WHERE task_id = ?", (task_id,))
+        return None if row is None else int(row["id"])
 
     def money(self, batch_id: int) -> Money:
         sql = (

@@ -154,10 +154,9 @@ class SqliteStore(Questions):
             job = self._row("SELECT batch_id, attempts, billing_key, seconds FROM jobs WHERE id = ?", (job_id,))
             if job is None or (cap is not None and self._would_cost(job["batch_id"], intent) > cap):
                 return None
-            number = job["attempts"] + 1
             columns = {
                 "purchase_id": intent.purchase_id,
-                "attempts": number,
+                "attempts": job["attempts"] + 1,
                 "not_before": None,
                 "submitted_at": to_text(now),
                 "provider_status": None,
@@ -167,10 +166,11 @@ class SqliteStore(Questions):
                 return None
             sql = """
                 INSERT INTO attempts (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+                VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?, ?, ?, ?, ?, ?)
+                RETURNING id
             """
             priced = (intent.purchase_id, intent.price, job["billing_key"], job["seconds"], intent.body_sha256)
-            return int(self._rows(sql, (job_id, number, *priced, to_text(now)))[0]["id"])
+            return int(self._rows(sql, (job_id, *priced, to_text(now)))[0]["id"])
 
     def _would_cost(self, batch_id: int, intent: Intent) -> int:
         money = self.money(batch_id)
@@ -187,7 +187,11 @@ class SqliteStore(Questions):
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
     ) -> bool:
         columns = {"not_before": to_text(not_before), "submitted_at": None}
-        return self._move(job_id, JobEvent.RETURNED, now=now, answer=answer, reason=reason, columns=columns)
+        with self.transaction():
+            returned = self._move(job_id, JobEvent.RETURNED, now=now, answer=answer, reason=reason, columns=columns)
+            if returned:
+                self._run("UPDATE jobs SET attempts = attempts - 1 WHERE id = ?", (job_id,))
+            return returned
 
     def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REFUSED, now=now, answer=answer, reason=reason)

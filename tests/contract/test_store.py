@@ -69,6 +69,7 @@ VERBS = {
     JobEvent.REFUSED: lambda s, i: s.record_refused(i, NO, reason="invalid", now=LATER),
     JobEvent.RETURNED: lambda s, i: s.record_returned(i, NO, reason="busy", not_before=LATER, now=LATER),
     JobEvent.UNANSWERED: lambda s, i: s.record_unanswered(i, NO, reason="timeout", now=LATER),
+    JobEvent.FOUND: lambda s, i: s.record_found(i, f"t{i}", now=LATER),
     JobEvent.FINISHED: lambda s, i: s.record_finished(i, expires_at=LATER, now=LATER),
     JobEvent.TASK_FAILED: lambda s, i: s.record_task_failed(i, reason="moderation", message="no", now=LATER),
     JobEvent.VANISHED: lambda s, i: s.record_vanished(i, message="404", now=LATER),
@@ -77,7 +78,7 @@ VERBS = {
     JobEvent.BAD_FILE: lambda s, i: s.record_bad_file(i, message="3 s instead of 5", now=LATER),
 }
 """The verb of each event that the port has one for."""
-NO_VERB_YET = {JobEvent.CANCELLED, JobEvent.FOUND, JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.RETRIED}
+NO_VERB_YET = {JobEvent.CANCELLED, JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.RETRIED}
 PATHS = {
     JobState.PENDING: (),
     JobState.SUBMITTING: (JobEvent.CLAIMED,),
@@ -177,12 +178,12 @@ def test_a_returned_job_keeps_its_purchase_and_waits(store):
     store.record_intent(job_id, intent("p1"), cap=None, now=NOW)
     assert store.record_returned(job_id, NO, reason="busy", not_before=LATER, now=NOW)
     job = store.job(job_id)
-    assert (job.purchase_id, job.attempts, job.reason, job.message) == ("p1", 1, "busy", NO.message)
+    assert (job.purchase_id, job.attempts, job.reason, job.message) == ("p1", 0, "busy", NO.message)
     assert (job.not_before, job.submitted_at) == (LATER, None)
     assert store.sendable(batch_id, now=NOW, limit=9) == []
     assert store.record_intent(job_id, intent("p1"), cap=None, now=LATER)
     job = store.job(job_id)
-    assert (job.attempts, job.reason, job.message, job.not_before) == (2, None, None, None)
+    assert (job.attempts, job.reason, job.message, job.not_before) == (1, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +458,7 @@ def test_counts_and_in_flight(store):
 
 def test_sendable_waits_for_its_time(store):
     batch_id, a, b, c, d = new_batch(store, "a", "b", "c", "d")
-    assert store.next_not_before(batch_id) is None
+    assert store.next_not_before(batch_id, after=NOW) is None
     for job_id, minutes in ((a, 9), (b, 5)):
         store.record_intent(job_id, intent(f"p{job_id}"), cap=None, now=NOW)
         wait = NOW + timedelta(minutes=minutes)
@@ -473,9 +474,9 @@ def test_sendable_waits_for_its_time(store):
     assert keys(LATER + timedelta(hours=1)) == ["a", "b", "c"]
     assert keys(LATER + timedelta(hours=1), limit=2) == ["a", "b"]
     assert keys(LATER, limit=0) == keys(LATER, limit=-1) == []
-    assert store.next_not_before(batch_id) == LATER
-    assert store.next_not_before(batch_id, only="a") == NOW + timedelta(minutes=9)
-    assert store.next_not_before(batch_id, only="c") is None
+    assert store.next_not_before(batch_id, after=NOW) == LATER
+    assert store.next_not_before(batch_id, after=NOW, only="a") == NOW + timedelta(minutes=9)
+    assert store.next_not_before(batch_id, after=NOW, only="c") is None
     store.record_intent(c, intent("pc"), cap=None, now=NOW)
     assert keys(NOW) == []
 
@@ -624,8 +625,8 @@ def test_a_run_may_be_about_some_tags(store):
     assert store.counts(batch_id, tags=["nightly"]) == {JobState.PENDING: 2}
     store.record_intent(store.sendable(batch_id, now=NOW, limit=1)[0].id, intent(), cap=None, now=NOW)
     store.record_returned(1, NO, reason="busy", not_before=LATER, now=NOW)
-    assert store.next_not_before(batch_id, tags=["ab"]) == LATER
-    assert store.next_not_before(batch_id, tags=["none"]) is None
+    assert store.next_not_before(batch_id, after=NOW, tags=["ab"]) == LATER
+    assert store.next_not_before(batch_id, after=NOW, tags=["none"]) is None
 
 
 def test_jobs_may_exchange_their_keys(store):
@@ -693,3 +694,14 @@ def test_a_url_that_may_be_signed_is_not_kept(store):
 
 def test_every_verb_of_one_source_names_it():
     assert all(len(sources(event)) == 1 for event in VERBS)
+
+
+def test_a_doubt_cannot_be_settled_with_the_task_of_another_job(store):
+    batch_id, a, b = new_batch(store, "a", "b")
+    bring(store, a, JobState.RUNNING)
+    bring(store, b, JobState.IN_DOUBT)
+    assert store.task_owner(f"t{a}") == a
+    assert store.task_owner("t99") is None
+    before = snapshot(store, batch_id)
+    assert not store.record_found(b, f"t{a}", now=LATER)
+    assert snapshot(store, batch_id) == before

@@ -154,7 +154,7 @@ class TwoStores(RuleBasedStateMachine):
     def ask(self, batch, only, tags, limit):
         self.both(lambda store: store.sendable(batch, now=self.now, limit=limit, only=only, tags=tags))
         self.both(lambda store: store.counts(batch, only=only, tags=tags))
-        self.both(lambda store: store.next_not_before(batch, only=only, tags=tags))
+        self.both(lambda store: store.next_not_before(batch, after=self.now, only=only, tags=tags))
         self.both(lambda store: list(store.jobs(batch, states=[JobState.RUNNING, JobState.FAILED])))
 
     @invariant()

@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM: what is under way is recorded, and the same command goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from . import books
+from .world import SIGINT, SIGTERM, Server, World, until
+
+JOBS = [{"prompt": f"clip {number}"} for number in range(12)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_what_is_under_way_is_recorded(world: World, serve: Callable[..., Server], number: int, code: int) -> None:
+    server = serve({"on": "submit", "do": "wait", "first": 5, "times": 4})
+    world.manifest(JOBS)
+    running = world.start("run", "batch.yaml", "--yes")
+    until(lambda: len(server.seen("submit")) == 8, "four submissions under way")
+    running.send(number)
+    until(lambda: not _takes_signal(running.pid, number), "the signal's arrival")
+    server.open()
+
+    ended = running.wait()
+
+    assert ended.code == code
+    assert "batchrunner run batch.yaml --yes" in ended.text
+    assert len(server.ledger) == 8, "nothing is begun after the signal"
+    states = books.audit(world, books.sales(server))
+    assert not states["in_doubt"]
+    assert not states["submitting"]
+    assert states["pending"] == 4
+    assert world.run().code == 0
+    assert len(server.ledger) == len(JOBS)
+    books.audit_files(world, server)
+
+
+def _takes_signal(pid: int, number: int) -> bool:
+    """Whether a signal has been sent that the process has not taken yet."""
+    with Path(f"/proc/{pid}/status").open(encoding="ascii") as status:
+        pending = next(line for line in status if line.startswith("ShdPnd:"))
+    return bool(int(pending.split()[1], 16) & 1 << (number - 1))
+
+
+def test_the_second_signal_leaves_at_once(world: World, serve: Callable[..., Server]) -> None:
+    server = serve({"on": "submit", "do": "wait", "times": 1, "match": "clip 3"})
+    world.manifest(JOBS[:6])
+    running = world.start("run", "batch.yaml", "--yes")
+    until(lambda: world.states()["submitting"] == 1 and world.states()["pending"] == 0, "all but one recorded")
+    running.send(SIGINT)
+    until(lambda: not _takes_signal(running.pid, SIGINT), "the signal's arrival")
+    running.send(SIGINT)
+
+    ended = running.wait()
+
+    assert ended.code == 130
+    server.open()
+    assert world.run().code == 11
+    states = books.audit(world, books.sales(server))
+    assert states == {"done": 5, "in_doubt": 1}
+    books.audit_files(world, server)
+
+
+def test_a_signal_before_anything_is_sent(world: World, serve: Callable[..., Server]) -> None:
+    server = serve({"on": "balance", "do": "wait"})
+    world.manifest(JOBS)
+    running = world.start("run", "batch.yaml", "--yes")
+    until(lambda: server.seen("balance"), "the question that comes before the first submission")
+    running.send(SIGINT)
+
+    ended = running.wait()
+
+    assert ended.code == 130, ended.text
+    assert "Traceback" not in ended.text
+    assert server.seen("submit") == []
+    assert world.states() == {"pending": len(JOBS)}

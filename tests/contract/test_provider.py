@@ -1,0 +1,392 @@
+"""What a provider does: the same suite over ToAPIs' documented answers and over the emulator on a real socket."""
+
+import hashlib
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from PIL import Image
+
+from batchrunner import answers, classify
+from batchrunner.answers import AccountStop, Finished, Later, Missing, TaskFailed, Uploaded, UploadRefused, Working
+from batchrunner.classify import Verdict
+from batchrunner.emulator.clips import ClipSpec, render
+from batchrunner.emulator.server import Emulator
+from batchrunner.media import clips
+from batchrunner.model import AspectRatio, Balance, Frame, FrameDialect, Mode, VideoRequest
+from batchrunner.providers.http import HttpClient
+from batchrunner.providers.toapis import BALANCE, GENERATIONS, UPLOADS, ToApis
+
+NOW = datetime(2026, 11, 22, 1, 0, 0, tzinfo=UTC)
+KEY = "sk-contract-tests"
+CAT = VideoRequest(prompt="a cat, 一只猫")
+PRICE = 84
+"""Credits for five seconds of 720P in the emulator's price list, which the script follows."""
+CREDITS = 1_000
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"  # as app.py runs it
+
+
+# the script: a server of documented answers
+
+
+def answer(status, value=None, *, content=b"", headers=None):
+    """As it comes from a socket: unread."""
+    content = content if value is None else json.dumps(value).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))
+
+
+class Script:
+    """ToAPIs as its pages have it, in a few lines: what was asked, and what a page says comes back."""
+
+    base_url = "https://toapis.com"
+
+    def __init__(self, clip, credits=CREDITS):
+        self.clip, self.credits = clip, credits
+        self.tasks, self.bodies, self.asked = {}, [], []
+
+    def __call__(self, request):
+        path = request.url.raw_path.decode()
+        self.asked.append((request.method, path))
+        if request.url.host == "files.toapis.com":
+            return self.file(request)
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return self.error(401, "Invalid token", "authentication_error")
+        if (request.method, path) == ("POST", GENERATIONS):
+            return self.submit(request)
+        if (request.method, path) == ("POST", UPLOADS):
+            return self.upload(request)
+        if (request.method, path) == ("GET", BALANCE):
+            return self.balance()
+        return self.task(path.removeprefix(GENERATIONS + "/"))
+
+    def error(self, status, message, kind):
+        return answer(status, {"error": {"code": status, "message": message, "type": kind}})
+
+    def submit(self, request):
+        self.bodies.append(request.content)
+        wire = json.loads(request.content)
+        if not wire["prompt"].strip():
+            return self.error(400, "prompt is required", "invalid_request_error")
+        if self.spent + PRICE > self.credits:
+            return self.error(402, "Insufficient credits", "payment_required")
+        head = {"id": f"task_01K{len(self.tasks)}", "object": "generation.task", "model": wire["model"]}
+        head |= {"status": "queued", "created_at": 1, "client_business_id": wire["client_business_id"]}
+        self.tasks.setdefault(wire["client_business_id"], head)
+        return answer(200, self.tasks[wire["client_business_id"]])
+
+    def task(self, name):
+        for purchase, head in self.tasks.items():
+            if name in (purchase, head["id"]):
+                result = {"type": "video", "data": [{"url": f"https://files.toapis.com/{head['id']}?sig=1"}]}
+                expires = int((NOW + timedelta(hours=24)).timestamp())
+                done = {"status": "completed", "progress": 100, "result": result, "expires_at": expires}
+                return answer(200, head | done)
+        return self.error(404, "Task not found", "not_found_error")
+
+    def file(self, request):
+        assert "authorization" not in request.headers
+        if request.url.query != b"sig=1":
+            return answer(403)
+        return answer(200, content=self.clip, headers={"content-type": "video/mp4"})
+
+    def upload(self, request):
+        if b"\x89PNG" not in request.content:
+            return answer(400, {"success": False, "message": "Unsupported image type"})
+        data = {"id": "file_1", "url": "https://files.toapis.com/uploads/1_a.png", "mime_type": "image/png", "size": 1}
+        return answer(200, {"success": True, "message": "", "data": data})
+
+    @property
+    def spent(self):
+        return PRICE * len(self.tasks)
+
+    def balance(self):
+        left = self.credits - self.spent
+        body = {"success": True, "message": "", "remain_credits": left, "used_credits": self.spent}
+        return answer(200, body | {"credits_per_usd": 200, "unlimited_quota": False})
+
+    def accepted(self):
+        return [hashlib.sha256(body).hexdigest() for body in self.bodies[: len(self.tasks)]]
+
+
+class Rehearsal:
+    """The emulator, whose tasks are finished as soon as anybody asks."""
+
+    def __init__(self, credits=CREDITS):
+        self.emulator = Emulator.start(speed=1e9, credits=credits)
+        self.base_url = self.emulator.base_url
+
+    def accepted(self):
+        found = httpx.get(f"{self.base_url}/__ledger").json()
+        return [submission["body_sha256"] for submission in found["submissions"]]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    render(ClipSpec(mode="std", duration=5, aspect_ratio="16:9", audio=False), [], path)
+    return path.read_bytes()
+
+
+@pytest.fixture(params=["script", "emulator"])
+def server(request, clip, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    credits = 0 if "broke" in request.node.name else CREDITS
+    if request.param == "script":
+        yield Script(clip, credits)
+        return
+    rehearsal = Rehearsal(credits)
+    yield rehearsal
+    rehearsal.emulator.stop()
+
+
+@pytest.fixture
+def connect(server):
+    """Makes clients of the server; use them as context managers."""
+
+    def make(*, key=KEY, dialect=FrameDialect.URLS, **more):
+        transport = httpx.MockTransport(server) if isinstance(server, Script) else None
+        http = HttpClient(server.base_url, key, transport=transport)
+        return http, ToApis(http, dialect=dialect, **more)
+
+    return make
+
+
+@pytest.fixture
+async def provider(connect):
+    http, provider = connect()
+    async with http:
+        yield provider
+
+
+async def buy(provider, request=CAT, *, purchase="br_1", image_urls=()):
+    body = provider.prepare(request, image_urls=image_urls, purchase_id=purchase)
+    return body, classify.submission(await provider.submit(body), now=NOW)
+
+
+async def ask(provider, name, *, purchase="br_1"):
+    return answers.poll(await provider.poll(name), task_id=name, purchase_id=purchase, others=(), now=NOW)
+
+
+async def money(provider):
+    found = answers.balance(await provider.balance(), now=NOW)
+    assert isinstance(found, Balance)
+    return found
+
+
+# submitting
+
+
+async def test_a_submission_is_accepted(provider, server):
+    body, found = await buy(provider)
+    assert (found.verdict, found.answer.rule, found.answer.body_started) == (Verdict.ACCEPTED, "R1", True)
+    assert found.task_id
+    assert server.accepted() == [hashlib.sha256(body).hexdigest()]  # these very bytes
+
+
+@pytest.mark.parametrize("dialect", FrameDialect)
+@pytest.mark.parametrize("frames", [0, 1, 2])
+async def test_every_form_of_request_is_taken(connect, server, dialect, frames):
+    urls = tuple(f"https://example.com/{number}.png" for number in range(frames))
+    given = tuple(Frame(source=url, sha256="0" * 64, local=False) for url in urls)
+    request = VideoRequest(
+        prompt="a cat",
+        mode=Mode.STD,
+        frames=given,
+        aspect_ratio=AspectRatio.SQUARE,
+        negative_prompt="x",
+        watermark=True,
+    )
+    http, provider = connect(dialect=dialect)
+    async with http:
+        _, found = await buy(provider, request, image_urls=urls)
+    assert found.verdict is Verdict.ACCEPTED, found.answer.message
+
+
+async def test_a_refused_request_buys_nothing(provider, server):
+    _, found = await buy(provider, VideoRequest(prompt=" "))
+    assert (found.verdict, found.reason, found.answer.http_status) == (Verdict.REFUSED, "invalid_request", 400)
+    assert "prompt" in found.answer.message
+    assert (found.task_id, server.accepted()) == (None, [])
+
+
+async def test_a_broke_account_buys_nothing(provider, server):
+    _, found = await buy(provider)
+    assert (found.verdict, found.reason, found.answer.rule) == (Verdict.ACCOUNT_STOP, "quota", "R22")
+    assert server.accepted() == []
+
+
+async def test_the_same_purchase_again_is_the_same_task(provider, server):
+    """Documented once (facts §4), and nothing relies on it; but here both hold to it."""
+    _, one = await buy(provider)
+    _, again = await buy(provider)
+    assert one.task_id == again.task_id
+    assert len(server.accepted()) == 1
+
+
+async def test_another_purchase_is_another_task(provider):
+    _, one = await buy(provider)
+    _, other = await buy(provider, purchase="br_2")
+    assert one.task_id != other.task_id
+
+
+# asking
+
+
+async def test_a_task_is_finished_and_says_until_when(provider):
+    _, found = await buy(provider)
+    outcome = await ask(provider, found.task_id)
+    assert isinstance(outcome, Finished)
+    assert outcome.url.startswith(("https://", "http://127.0.0.1"))
+    assert outcome.expires_at is not None
+
+
+async def test_a_task_is_found_by_its_purchase(provider):
+    await buy(provider)
+    assert isinstance(await ask(provider, "br_1"), Finished)
+
+
+async def test_an_answer_names_its_task_and_its_purchase(provider):
+    _, found = await buy(provider)
+    told = json.loads((await provider.poll("br_1")).body)
+    assert (told["id"], told["client_business_id"]) == (found.task_id, "br_1")
+    assert await ask(provider, found.task_id, purchase="br_2") == Later("answer_of_another_task")
+
+
+@pytest.mark.parametrize(
+    "name", ["task_nobody", "br_nobody", "../../v1/balance", "a/b", "a?b=c", "a#b", "a b", "猫", "%2e"]
+)
+async def test_an_unknown_task_is_missing(provider, name):
+    """A name that changed the path would be an answer of another endpoint; the relay's 404 for such says nothing."""
+    assert await ask(provider, name) in (Missing(), Later("http_404"))
+
+
+# files
+
+
+async def test_a_result_is_the_clip_that_was_asked_for(provider, tmp_path):
+    _, found = await buy(provider)
+    outcome = await ask(provider, found.task_id)
+    async with provider.download(outcome.url) as download:
+        content = b"".join([chunk async for chunk in download.chunks])
+    assert (download.status, download.content_type, download.error) == (200, "video/mp4", None)
+    assert download.length == len(content)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    assert clips.mismatches(clips.read(path), CAT) == []
+
+
+async def test_a_link_that_is_not_good_serves_nothing(provider):
+    _, found = await buy(provider)
+    outcome = await ask(provider, found.task_id)
+    async with provider.download(outcome.url + "0") as download:
+        assert download.status == 403
+    async with provider.download(outcome.url.partition("?")[0]) as download:
+        assert download.status == 403
+
+
+def picture():
+    buffer = io.BytesIO()
+    Image.new("RGB", (320, 320), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+async def test_a_picture_can_be_uploaded_and_used(provider):
+    uploaded = answers.upload(await provider.upload(picture(), name="猫 1.png", mime="image/png"), now=NOW)
+    assert isinstance(uploaded, Uploaded)
+    _, found = await buy(provider, image_urls=(uploaded.url,))
+    assert found.verdict is Verdict.ACCEPTED
+
+
+async def test_what_is_no_picture_is_refused(provider):
+    found = answers.upload(await provider.upload(b"<html></html>", name="a.png", mime="image/png"), now=NOW)
+    assert isinstance(found, UploadRefused)
+    assert "Unsupported" in found.message
+
+
+# money
+
+
+async def test_the_balance_is_what_was_bought(provider):
+    before = await money(provider)
+    await buy(provider)
+    after = await money(provider)
+    assert (before.used, after.used) == (0.0, PRICE)
+    assert (before.remaining, after.remaining) == (CREDITS, CREDITS - PRICE)
+
+
+# keys and names
+
+
+async def test_the_endpoint_is_the_host_or_what_it_is_called(connect):
+    assert connect()[1].endpoint in ("toapis.com", "127.0.0.1")
+    assert connect(endpoint="emulator")[1].endpoint == "emulator"
+
+
+# only the script: the emulator takes any key and its tasks take their time
+
+
+@pytest.fixture
+def script(clip):
+    return Script(clip)
+
+
+async def test_a_wrong_key_stops_everything_and_buys_nothing(script):
+    http = HttpClient(script.base_url, "sk-of-somebody-else", transport=httpx.MockTransport(script))
+    provider = ToApis(http, dialect=FrameDialect.URLS)
+    async with http:
+        _, found = await buy(provider)
+        assert (found.verdict, found.reason) == (Verdict.ACCOUNT_STOP, "key")
+        assert await ask(provider, "task_1") == AccountStop("key", "Invalid token")
+        assert answers.balance(await provider.balance(), now=NOW) == AccountStop("key", "Invalid token")
+        uploaded = answers.upload(await provider.upload(picture(), name="a.png", mime="image/png"), now=NOW)
+        assert uploaded == AccountStop("key", "Invalid token")
+    assert script.bodies == []
+
+
+async def test_the_documented_addresses_and_nothing_else(script):
+    http = HttpClient(script.base_url, KEY, transport=httpx.MockTransport(script))
+    provider = ToApis(http, dialect=FrameDialect.URLS)
+    async with http:
+        await buy(provider)
+        await provider.poll("a/b?c#d e")
+        await provider.balance()
+        await provider.upload(picture(), name="a.png", mime="image/png")
+    assert script.asked == [
+        ("POST", "/v1/videos/generations"),
+        ("GET", "/v1/videos/generations/a%2Fb%3Fc%23d%20e"),
+        ("GET", "/v1/balance"),
+        ("POST", "/v1/uploads/images"),
+    ]
+
+
+# only the emulator: a life in time
+
+
+async def test_a_task_takes_its_time():
+    with Emulator.start(speed=0.001) as emulator:
+        http = HttpClient(emulator.base_url, KEY)
+        async with http:
+            provider = ToApis(http, dialect=FrameDialect.URLS)
+            _, found = await buy(provider)
+            assert await ask(provider, found.task_id) == Working("queued", 0)
+
+
+async def test_a_frame_that_cannot_be_had_fails_the_task():
+    with Emulator.start(speed=1e9) as emulator:
+        http = HttpClient(emulator.base_url, KEY)
+        async with http:
+            provider = ToApis(http, dialect=FrameDialect.URLS)
+            _, found = await buy(provider, image_urls=(f"{emulator.base_url}/uploads/nobody.png",))
+            outcome = await ask(provider, found.task_id)
+            while isinstance(outcome, Working):  # it looks for the picture first
+                outcome = await ask(provider, found.task_id)
+    assert isinstance(outcome, TaskFailed)
+    assert outcome.message

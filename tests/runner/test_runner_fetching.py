@@ -1,0 +1,201 @@
+"""Downloading: a clip that was paid for is fetched until it is whole, and kept only when it is the right one."""
+
+from itertools import repeat
+
+import pytest
+from footage import clip
+from provider import DAY, File, Reply, refusal, unreachable
+from world import HOUR, assert_has_its_clip, gaps, named
+
+from batchrunner.errors import ExitCode, StorageError
+from batchrunner.model import AspectRatio
+from batchrunner.outputs import OutputFolder
+from batchrunner.report.summary import exit_code
+from batchrunner.runner.board import Stop
+from batchrunner.settings import Limits
+from batchrunner.states import JobState
+
+TROUBLE = {
+    "404": File(status=404),
+    "403": File(status=403),
+    "410": File(status=410),
+    "500": File(status=500),
+    "429": File(status=429),
+    "unreachable": File(status=None, error="ConnectError"),
+    "redirected": File(status=302),
+    "broken in the middle": File(breaks_at=1000),
+    "broken at once": File(breaks_at=0),
+    "shorter than announced": File(content=lambda whole: whole[:-500], length=5000),
+    "longer than announced": File(length=10),
+    "cut, unannounced": File(content=lambda whole: whole[:-500], length=None),
+    "HTML": File(content=b"<html>please log in</html>"),
+    "empty": File(content=lambda whole: b""),
+}
+
+
+@pytest.mark.parametrize("file", TROUBLE.values(), ids=TROUBLE)
+async def test_trouble_is_followed_by_a_fresh_address(world, file):
+    world = world("a", "b")
+    world.provider.script.write("download", "a", file, file)
+    outcome = await world.run()
+    assert outcome.counts == {JobState.DONE: 2}
+    assert_has_its_clip(world, "a")
+    assert len(world.provider.times("download")) == 4
+    assert world.provider.refetched[world.provider.task_of("a").id] == 3
+    assert sorted(path.name for path in world.outputs.root.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+WRONG = {
+    "HTML": lambda whole: b"<html>please log in</html>",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "of another length": lambda whole: clip(10, "16:9", False, stamp="x"),
+    "of another shape": lambda whole: clip(5, "9:16", False, stamp="x"),
+}
+
+
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+async def test_a_file_that_is_wrong_three_times_is_kept_aside(world, content):
+    world = world("a", "b")
+    world.provider.script.write("download", "a", then=repeat(File(content=content)))
+    outcome = await world.run(price=lambda job: 100)
+    assert outcome.counts == {JobState.FAILED: 1, JobState.DONE: 1}
+    assert world.job("a").reason == "bad_file"
+    assert sorted(path.name for path in world.outputs.root.iterdir()) == ["a.mp4.bad", "b.mp4"]
+    assert world.store.money(world.batch.id).spent == 200
+    assert len(world.provider.tries("a")) == 1
+    assert exit_code(outcome) is ExitCode.SOME_FAILED
+
+
+async def test_a_clip_without_the_sound_that_was_asked_for_is_a_bad_file(world):
+    world = world()
+    world.add("a", audio=True, aspect_ratio=AspectRatio.SQUARE)
+    world.provider.script.write("download", "a", then=repeat(File(content=clip(5, "1:1", False, stamp="x"))))
+    outcome = await world.run()
+    assert outcome.counts == {JobState.FAILED: 1}
+    assert "no sound" in world.job("a").message
+
+
+async def test_a_clip_that_is_right_at_the_third_try_is_kept(world):
+    world = world("a")
+    world.provider.script.write("download", "a", *[File(content=b"<html>")] * 2)
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+async def test_a_clip_that_expired_fails_for_good(world):
+    world = world("a", "b", service=(60.0, 60.0))
+    world.prepare("a", JobState.FETCHING, ago=2 * DAY)
+    outcome = await world.run()
+    assert outcome.counts == {JobState.FAILED: 1, JobState.DONE: 1}
+    assert world.job("a").reason == "expired"
+
+
+async def test_a_clip_that_is_unknown_but_not_expired_is_left_for_the_next_run(world):
+    world = world("a", service=(60.0, 60.0))
+    world.prepare("a", JobState.FETCHING, ago=HOUR)
+    world.provider.script.write("poll", "a", then=repeat(refusal(404, "task_not_found")))
+    outcome = await world.run()
+    assert outcome.counts == {JobState.FETCHING: 1}
+    assert outcome.left == 1
+    world.provider.script.write("poll", "a")
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+async def test_a_clip_is_fetched_while_it_lives_however_long_the_outage(world):
+    world = world("a", service=(60.0, 60.0))
+    world.prepare("a", JobState.RUNNING, ago=50.0)
+    world.provider.script.write("download", "a", *repeat(File(status=503), 7))
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+async def test_polls_for_a_fresh_address_that_fail_are_tried_again(world):
+    world = world("a", service=(60.0, 60.0))
+    world.prepare("a", JobState.FETCHING, ago=90.0)
+    world.provider.script.write("poll", "a", refusal(500), unreachable(), Reply(body=b"<html>"), refusal(429))
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+async def test_asking_for_a_fresh_address_keeps_to_the_floor(world):
+    world = world("a")
+    world.provider.script.write("download", "a", File(status=404), File(status=404))
+    await world.run()
+    assert min(gaps(world.provider.polls("a"))) >= 5.0
+
+
+async def test_asking_for_a_fresh_address_waits_for_a_held_lane(world):
+    world = world("a", "b", service=(300.0, 300.0))
+    world.prepare("a", JobState.FETCHING, ago=600.0)
+    world.prepare("b", JobState.RUNNING, ago=10.0)
+    world.provider.script.write("download", "a", *[File(status=404)] * 6)
+    world.provider.script.write("poll", "b", refusal(429, retry_after=60))
+    await world.run()
+    refused = world.provider.polls("b")[0] + world.provider.takes["poll"]
+    assert [at for at in world.provider.times("poll") if refused < at < refused + 59.9] == []
+
+
+async def test_a_key_that_may_not_ask_for_an_address_leaves_the_clip_for_the_next_run(world):
+    world = world("a", service=(60.0, 60.0))
+    world.prepare("a", JobState.FETCHING, ago=90.0)
+    world.provider.script.write("poll", "a", refusal(401))
+    outcome = await world.run()
+    assert outcome.counts == {JobState.FETCHING: 1}
+    assert outcome.stops == {Stop.ACCOUNT}
+    assert outcome.left == 1
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+async def test_no_more_is_bought_than_can_be_fetched(world):
+    world = world(*named(60), limits=Limits(max_in_flight=5))
+    world.provider.script.write("download", "*", then=repeat(File(status=503)))
+    await world.run()
+    assert sum(world.provider.sold.values()) <= 3 * 5
+
+
+class FullDisk(OutputFolder):
+    """A folder that has room for some clips only."""
+
+    def __init__(self, root, *, room):
+        super().__init__(root)
+        self.room = room
+
+    def part(self, output, *, owner):
+        if self.room == 0:
+            raise StorageError("the disk is full")
+        self.room -= 1
+        return super().part(output, owner=owner)
+
+
+async def test_a_full_disk_ends_the_run_and_every_job_keeps_its_state(world):
+    world = world(*named(12), limits=Limits(max_in_flight=6), service=(60.0, 300.0))
+    outcome = await world.run(outputs=FullDisk(world.outputs.root, room=3))
+    assert outcome.stops == {Stop.STORAGE}
+    assert outcome.counts[JobState.DONE] == 3
+    assert set(outcome.counts) <= {JobState.DONE, JobState.FETCHING, JobState.RUNNING, JobState.PENDING}
+    assert world.store.batch("batch").paused == "disk"
+    assert exit_code(outcome) is ExitCode.STORAGE
+    outcome = await world.run()
+    assert outcome.counts == {JobState.DONE: 12}
+    assert world.provider.sold == dict.fromkeys(named(12), 1)
+
+
+async def test_a_full_disk_lets_a_submission_under_way_be_recorded(world):
+    world = world("a", "b", service=(60.0, 60.0), limits=Limits(submit_slots=1, max_in_flight=2))
+    world.prepare("a", JobState.FETCHING, ago=90.0)
+    world.provider.takes["submit"] = 20.0
+    outcome = await world.run(outputs=FullDisk(world.outputs.root, room=0))
+    assert outcome.counts == {JobState.FETCHING: 1, JobState.RUNNING: 1}
+    assert world.provider.sold == {"a": 1, "b": 1}
+
+
+async def test_a_file_that_is_not_ours_is_not_replaced(world):
+    world = world("a")
+    world.outputs.root.mkdir()
+    (world.outputs.root / "a.mp4").write_bytes(b"somebody else's")
+    await world.run()
+    assert_has_its_clip(world, "a")
+    assert (world.outputs.root / "a.mp4").read_bytes() == b"somebody else's"
+    assert (world.outputs.root / "a (2).mp4").exists()

@@ -1,0 +1,668 @@
+"""What the transport really did, against servers that misbehave on real sockets: was a byte of the body on its way?"""
+
+import socket
+import struct
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import certifi
+import httpx
+import pytest
+
+from batchrunner.errors import AccountError, ExitCode, UsageError
+from batchrunner.providers import http
+from batchrunner.providers.base import DownloadBroken
+from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
+from batchrunner.settings import MAX_ANSWER_BYTES
+
+KEY = "sk-very-secret-key"
+BODY = b'{"prompt":"a cat"}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n" + b'{"id":"task"}'
+PATH = "/v1/videos/generations"
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"  # as app.py runs it; httpcore leaves generators behind that trio complains about
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_authority(tmp_path_factory):
+    """Clients load a hundred authorities for each lane, which is most of what these tests would take."""
+    first, end, _ = Path(certifi.where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----\n")
+    bundle = tmp_path_factory.mktemp("authority") / "one.pem"
+    bundle.write_text(first + end, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(bundle))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+# a server of a few lines
+
+
+class Server:
+    """Serves each connection with `script(connection, read)`; keeps what it was sent, connection by connection."""
+
+    def __init__(self, script):
+        self.script, self.received, self.closing = script, [], False
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def _accept(self):
+        while True:
+            connection, _ = self.listener.accept()
+            if self.closing:
+                connection.close()
+                return
+            connection.settimeout(10)
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self.threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection):
+        number = len(self.received)
+        self.received.append(b"")
+
+        def read(*, body=True):
+            """One request, or only its head; empty when the client has left."""
+            request = b""
+            while not _whole(request, body):
+                chunk = connection.recv(1 if not body else 65536)
+                if not chunk:
+                    break
+                request += chunk
+            self.received[number] += request
+            return request
+
+        with connection:
+            try:
+                self.script(connection, read)
+            except OSError:  # the client left first
+                return
+
+    def close(self):
+        self.closing = True
+        with socket.create_connection(self.listener.getsockname()):
+            for thread in self.threads:
+                thread.join()
+        self.listener.close()
+
+
+def _whole(request, body):
+    head, end, rest = request.partition(b"\r\n\r\n")
+    if not end or not body:
+        return bool(end)
+    lengths = [line.partition(b":")[2] for line in head.lower().splitlines() if line.startswith(b"content-length:")]
+    return len(rest) >= int(lengths[0]) if lengths else True
+
+
+@contextmanager
+def serving(script):
+    server = Server(script)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def answering(*answers):
+    """A script that has one answer for each request, on whichever connection it comes; then it closes."""
+    left = list(answers)
+
+    def script(connection, read):
+        while left and read():
+            connection.sendall(left.pop(0))
+
+    return script
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def client(url, key=KEY, **more):
+    return HttpClient(url, key, **more)
+
+
+async def submitted(server_or_url, **more):
+    url = server_or_url if isinstance(server_or_url, str) else server_or_url.url
+    async with client(url, **more) as one:
+        return await one.submit(PATH, BODY)
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+# was it sent?
+
+
+async def test_a_refused_connection_sent_nothing():
+    found = await submitted(f"http://127.0.0.1:{closed_port()}")
+    assert (found.status, found.body_started, found.error) == (None, False, "ConnectError")
+
+
+async def test_a_server_without_tls_was_sent_nothing():
+    received = []
+
+    def script(connection, read):
+        received.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with serving(script) as server:
+        found = await submitted(server.url.replace("http:", "https:"))
+    assert (found.status, found.body_started) == (None, False)
+    assert BODY not in b"".join(received)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "error"),
+    [
+        pytest.param(None, "sk-secret\nkey", "LocalProtocolError", id="a key with a line in it"),
+        pytest.param("http://127.0.0.1\x00", KEY, "InvalidURL", id="no address"),
+        pytest.param("ftp://127.0.0.1", KEY, "UnsupportedProtocol", id="another protocol"),
+    ],
+)
+async def test_a_local_mistake_sent_nothing(url, key, error):
+    with serving(answering(OK)) as server:
+        found = await submitted(url or server.url, key=key)
+    assert (found.status, found.body_started, found.error) == (None, False, error)
+    assert BODY not in b"".join(server.received)
+    assert "secret" not in repr(found)
+
+
+async def test_a_reset_at_accept_is_told_apart_by_the_body_alone():
+    with serving(lambda connection, read: reset(connection)) as server:
+        found = await submitted(server)
+    assert found.status is None
+    assert found.error in ("ConnectError", "ReadError", "WriteError", "RemoteProtocolError")  # whichever was under way
+    if not found.body_started:
+        assert BODY not in b"".join(server.received)
+
+
+def after_head(connection, read):
+    read(body=False)
+    reset(connection)
+
+
+def garbage(answer):
+    return answering(answer)
+
+
+BROKEN = [
+    # script, the error; of all of them the body was begun and no status arrived
+    pytest.param(after_head, {"ReadError", "WriteError", "RemoteProtocolError"}, id="reset after the head"),
+    pytest.param(lambda connection, read: read(), {"RemoteProtocolError", "ReadError"}, id="closed after the request"),
+    pytest.param(lambda connection, read: (read(), reset(connection)), {"ReadError"}, id="reset after the request"),
+    pytest.param(garbage(b"SSH-2.0-OpenSSH_9.2\r\n"), {"RemoteProtocolError"}, id="another protocol's words"),
+    pytest.param(garbage(b"HTTP/1.1 2"), {"RemoteProtocolError"}, id="half a status line"),
+    pytest.param(garbage(b"HTTP/1.1 200 OK\r\nContent-Le"), {"RemoteProtocolError"}, id="half a header"),
+    pytest.param(garbage(b"HTTP/1.1 OK\r\n\r\n"), {"RemoteProtocolError"}, id="no number"),
+    pytest.param(garbage(b"\0" * 100), {"RemoteProtocolError"}, id="zeros"),
+]
+
+
+@pytest.mark.parametrize(("script", "errors"), BROKEN)
+async def test_a_broken_answer_leaves_the_body_begun(script, errors):
+    with serving(script) as server:
+        found = await submitted(server)
+    assert (found.status, found.body_started, found.complete) == (None, True, False)
+    assert found.error in errors
+
+
+async def test_silence_after_the_request(monkeypatch):
+    monkeypatch.setattr(http, "SUBMIT_DEADLINE", 0.05)
+    left = threading.Event()
+    with serving(lambda connection, read: (read(), left.wait(10))) as server:
+        found = await submitted(server)
+        left.set()
+    assert (found.status, found.body_started, found.error) == (None, True, "ReadTimeout")
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 413, 429, 500, 503])
+async def test_a_status_always_comes_with_a_begun_body(status):
+    with serving(answering(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status)) as server:
+        found = await submitted(server)
+    assert (found.status, found.body, found.complete, found.body_started) == (status, b"{}", True, True)
+    assert found.error is None
+
+
+CUT = [
+    pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + b'{"id":"ta', b'{"id":"ta', id="shorter than said"),
+    pytest.param(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"id"\r\n', b'{"id"', id="chunks end"),
+    pytest.param(
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"id"\r\nzz\r\n', b'{"id"', id="a bad chunk"
+    ),
+    pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", b"", id="headers only"),
+]
+
+
+@pytest.mark.parametrize(("answer", "body"), CUT)
+async def test_an_answer_that_was_cut_keeps_what_came(answer, body):
+    with serving(answering(answer)) as server:
+        found = await submitted(server)
+    assert (found.status, found.complete, found.body_started) == (200, False, True)
+    assert body.startswith(found.body)
+
+
+# the proxy between
+
+
+def proxy_says_no(connection, read):
+    read()
+    connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+
+async def test_a_proxy_that_refuses_sent_nothing(monkeypatch):
+    with serving(proxy_says_no) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.url)
+        found = await submitted("https://toapis.invalid")
+    assert (found.status, found.error) == (None, "ProxyError")
+    assert BODY not in b"".join(server.received)
+    assert found.body_started is False
+
+
+async def test_this_machine_is_not_asked_through_a_proxy(monkeypatch):
+    with serving(answering(OK)) as proxy, serving(answering(OK)) as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        await submitted(server)
+    assert (len(proxy.received), len(server.received)) == (0, 1)
+
+
+# one request, once, on a connection of its own
+
+
+async def test_what_a_submission_looks_like():
+    with serving(answering(OK)) as server:
+        found = await submitted(server)
+    assert (found.status, found.complete, found.body) == (200, True, b'{"id":"task"}')
+    head, _, body = server.received[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    assert (lines[0], body) == (f"POST {PATH} HTTP/1.1", BODY)
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["accept-encoding"] == "identity"
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(BODY))
+
+
+async def test_each_submission_has_a_fresh_connection():
+    with serving(answering(OK, OK, OK)) as server:
+        async with client(server.url) as one:
+            for _ in range(3):
+                assert (await one.submit(PATH, BODY)).status == 200
+    assert [request.count(b"POST") for request in server.received] == [1, 1, 1]
+
+
+async def test_questions_keep_their_connection():
+    with serving(answering(OK, OK, OK)) as server:
+        async with client(server.url) as one:
+            for _ in range(3):
+                assert (await one.get("/v1/balance")).status == 200
+    assert [request.count(b"GET") for request in server.received] == [3]
+
+
+@pytest.mark.parametrize(
+    ("status", "location"),
+    [
+        *[(status, "/elsewhere") for status in (301, 302, 303, 307, 308)],
+        *[(307, location) for location in ("http://127.0.0.1:9/x", "http://[", "")],
+    ],
+)
+async def test_redirects_are_not_followed(status, location):
+    answer = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    with serving(answering(answer, OK)) as server:
+        async with client(server.url) as one:
+            found = [await one.submit(PATH, BODY), await one.get("/v1/balance")]
+    assert found[0].status == status
+    assert found[0].headers["location"] == location
+    assert b"".join(server.received).count(b"POST") == 1
+    assert b"/elsewhere" not in b"".join(server.received)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n"])
+async def test_nothing_is_repeated(answer):
+    with serving(answering(answer)) as server:
+        await submitted(server)
+    assert b"".join(server.received).count(b"POST") == 1
+
+
+@pytest.mark.parametrize("size", [MAX_ANSWER_BYTES - 1, MAX_ANSWER_BYTES, MAX_ANSWER_BYTES + 1, 3 * MAX_ANSWER_BYTES])
+async def test_answers_are_bounded(size):
+    with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)) as server:
+        found = await submitted(server)
+    assert len(found.body) == min(size, MAX_ANSWER_BYTES)
+    assert found.complete is (size <= MAX_ANSWER_BYTES)
+
+
+async def test_an_answer_without_an_end_is_bounded_too():
+    def script(connection, read):
+        read()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+    with serving(script) as server:
+        found = await submitted(server)
+    assert (len(found.body), found.complete) == (MAX_ANSWER_BYTES, False)
+
+
+# the key
+
+
+async def test_the_key_is_scrubbed_from_what_comes_back():
+    body = f'{{"error":{{"message":"bad token {KEY}, again {KEY}"}}}}'.encode()
+    head = f"HTTP/1.1 401 X\r\nX-Echo: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(answering(head + body)) as server:
+        found = await submitted(server)
+    assert KEY not in repr(found)
+    assert found.body == b'{"error":{"message":"bad token ***, again ***"}}'
+    assert found.headers["x-echo"] == "Bearer ***"
+
+
+FAILURES = [
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ReadError,
+    httpx.ReadTimeout,
+    httpx.WriteError,
+    httpx.WriteTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.RemoteProtocolError,
+    httpx.LocalProtocolError,
+    httpx.UnsupportedProtocol,
+    httpx.DecodingError,
+    httpx.InvalidURL,
+    httpx.StreamClosed,
+    OSError,
+    ValueError,
+    UnicodeError,
+]
+UNSENT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "LocalProtocolError",
+    "UnsupportedProtocol",
+    "InvalidURL",
+    "UnicodeError",
+}
+
+
+def failing(failure):
+    def handler(request):
+        raise failure
+
+    return httpx.MockTransport(handler)
+
+
+@pytest.mark.parametrize("kind", FAILURES, ids=lambda kind: kind.__name__)
+async def test_a_failure_has_a_name_and_nothing_else(kind):
+    """Without a trace to prove it, only what fails before a body, whatever the transport, counts as unsent."""
+    text = f"https://toapis.com/v1?sig=s3cret Bearer {KEY}"
+    failure = kind() if kind is httpx.StreamClosed else kind(text)
+    found = await submitted("https://toapis.com", transport=failing(failure))
+    assert (found.status, found.complete, found.error) == (None, False, kind.__name__)
+    assert found.body_started is (kind.__name__ not in UNSENT)
+    assert KEY not in repr(found)
+    assert "s3cret" not in repr(found)
+
+
+async def test_a_bad_certificate_has_a_name_of_its_own():
+    text = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:992)"
+    found = await submitted("https://toapis.com", transport=failing(httpx.ConnectError(text)))
+    assert (found.error, found.body_started) == ("certificate", False)
+
+
+KEYS = [
+    # what is given, the key or None when it can never work
+    ("sk-12345678", "sk-12345678"),
+    ("  sk-12345678\n", "sk-12345678"),  # pasted
+    ("x" * 256, "x" * 256),
+    (None, None),
+    ("", None),
+    (" \n", None),
+    ("sk-1234", None),  # too short
+    ("x" * 257, None),
+    ("sk-1234 5678", None),
+    ("sk-1234\n5678", None),
+    ("Bearer sk-12345678", None),
+    ("sk-1234\x00567", None),
+    ("sk-ключ-12345", None),
+    ("sk-１２３４５６７８", None),
+]
+
+
+@pytest.mark.parametrize(("given", "key"), KEYS)
+def test_keys(given, key):
+    if key is not None:
+        assert checked_key(given) == key
+        return
+    with pytest.raises(AccountError) as caught:
+        checked_key(given)
+    assert caught.value.exit_code is ExitCode.ACCOUNT
+    assert caught.value.fix
+    if given and given.strip():
+        assert given.strip() not in f"{caught.value} {caught.value.fix}"
+
+
+BASE_URLS = [
+    # what is given, what it becomes or None when it cannot be used
+    ("https://toapis.com", "https://toapis.com"),
+    ("https://toapis.com/", "https://toapis.com"),
+    ("https://toapis.com/v1", "https://toapis.com"),
+    ("https://toapis.com/v1/", "https://toapis.com"),
+    (" https://toapis.com/v1 \n", "https://toapis.com"),
+    ("https://proxy.example/toapis/v1/", "https://proxy.example/toapis"),
+    ("https://toapis.com:8443", "https://toapis.com:8443"),
+    ("HTTPS://toapis.com", "https://toapis.com"),
+    ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+    ("http://127.8.8.8:80/v1", "http://127.8.8.8:80"),
+    ("http://localhost:8080", "http://localhost:8080"),
+    ("http://LOCALHOST:8080", "http://LOCALHOST:8080"),
+    ("http://[::1]:8080", "http://[::1]:8080"),
+    ("http://toapis.com", None),  # the key would travel unprotected
+    ("http://localhost.evil.example", None),
+    ("http://127.0.0.1.evil.example", None),
+    ("http://0.0.0.0:8080", None),
+    ("http://10.0.0.1", None),
+    ("toapis.com", None),
+    ("//toapis.com", None),
+    ("ftp://toapis.com", None),
+    ("file:///etc/passwd", None),
+    ("https://", None),
+    ("https:///v1", None),
+    ("https://user@toapis.com", None),
+    ("https://user:password@toapis.com", None),
+    ("https://@toapis.com", None),
+    ("https://toapis.com\\@evil.example", None),
+    ("https://toapis.com?x=1", None),
+    ("https://toapis.com#x", None),
+    ("https://toapis.com:99999", None),
+    ("https://toapis.com:port", None),
+    ("https://[::1", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        *BASE_URLS,
+        pytest.param("https://toa pis.com", None),
+        pytest.param("https://toapis.com\x00", None),
+    ],
+)
+def test_base_urls(given, url):
+    if url is not None:
+        assert checked_base_url(given) == url
+        return
+    with pytest.raises(UsageError) as caught:
+        checked_base_url(given)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert caught.value.fix
+    assert "password@" not in str(caught.value)
+
+
+# result files
+
+
+async def fetched(one, url):
+    async with one.download(url) as download:
+        if download.status is None:
+            return download, b""
+        return download, b"".join([chunk async for chunk in download.chunks])
+
+
+def file(content=b"clip", *more):
+    lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(content), *more]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + content
+
+
+def moved(location, status=302):
+    return f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+async def test_a_result_file_is_asked_for_without_the_key():
+    with serving(answering(file(b"clip", b"Content-Type: Video/MP4; codecs=avc1"))) as server:
+        async with client(server.url) as one:
+            download, content = await fetched(one, f"{server.url}/a.mp4?sig=1")
+    assert (download.status, download.length, download.content_type, content) == (200, 4, "video/mp4", b"clip")
+    assert download.error is None
+    assert server.received[0].startswith(b"GET /a.mp4?sig=1 HTTP/1.1")
+    assert b"authorization" not in server.received[0].lower()
+    assert KEY.encode() not in server.received[0]
+
+
+async def test_not_after_a_redirect_either():
+    with serving(answering(moved("/b.mp4"), file())) as server:
+        async with client(server.url) as one:
+            assert (await fetched(one, f"{server.url}/a.mp4"))[1] == b"clip"
+    assert b"authorization" not in b"".join(server.received).lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "hops", "good"),
+    [(302, 0, True), (302, 3, True), (302, 4, False), *[(status, 1, True) for status in (301, 302, 303, 307, 308)]],
+)
+async def test_three_redirects_are_followed(status, hops, good):
+    with serving(answering(*[moved(f"/{hop}.mp4", status) for hop in range(hops)], file())) as server:
+        async with client(server.url) as one:
+            download, content = await fetched(one, f"{server.url}/a.mp4")
+    assert (download.status, download.error) == ((200, None) if good else (None, "too_many_redirects"))
+    assert content == (b"clip" if good else b"")
+    assert b"".join(server.received).count(b"GET ") == min(hops, 3) + 1
+
+
+REFUSED = [
+    # the API, the file's address
+    ("https://toapis.com", "http://files.toapis.com/a.mp4"),  # unprotected
+    ("https://toapis.com", "http://127.0.0.1:9/a.mp4"),  # this machine's own services
+    ("https://toapis.com", "https://127.0.0.1:9/a.mp4"),
+    ("https://toapis.com", "https://localhost/a.mp4"),
+    ("https://toapis.com", "https://[::1]/a.mp4"),
+    ("https://toapis.com", "file:///etc/passwd"),
+    ("https://toapis.com", "ftp://files.toapis.com/a.mp4"),
+    ("https://toapis.com", "https:///a.mp4"),
+    ("https://toapis.com", "https://[::1"),
+    ("https://toapis.com", "/a.mp4"),
+    ("https://toapis.com", ""),
+    ("http://127.0.0.1:9", "http://files.toapis.com/a.mp4"),
+    ("http://127.0.0.1:9", "ftp://127.0.0.1/a.mp4"),
+]
+
+
+@pytest.mark.parametrize(("base_url", "url"), REFUSED)
+async def test_addresses_that_are_not_read(base_url, url):
+    def handler(request):
+        raise AssertionError("something was asked")
+
+    async with client(base_url, transport=httpx.MockTransport(handler)) as one:
+        download, _ = await fetched(one, url)
+    assert (download.status, download.error) == (None, "refused_url")
+
+
+async def test_an_address_with_an_absurd_port_is_no_end_of_the_run():
+    async with client(f"http://127.0.0.1:{closed_port()}") as one:
+        download, _ = await fetched(one, "http://127.0.0.1:99999/a.mp4")
+    assert download.status is None
+
+
+@pytest.mark.parametrize("location", ["http://files.toapis.com/a.mp4", "file:///etc/passwd", "//files.toapis.com/a"])
+async def test_a_redirect_cannot_lead_where_an_address_may_not(location):
+    with serving(answering(moved(location))) as server:
+        async with client(server.url) as one:
+            download, _ = await fetched(one, f"{server.url}/a.mp4")
+    assert (download.status, download.error) == (None, "refused_url")
+
+
+async def test_a_public_file_cannot_lead_to_this_machine():
+    asked = []
+
+    def handler(request):
+        asked.append(request.url.host)
+        return httpx.Response(302, headers={"location": "https://127.0.0.1/admin"})
+
+    async with client("https://toapis.com", transport=httpx.MockTransport(handler)) as one:
+        download, _ = await fetched(one, "https://files.toapis.com/a.mp4")
+    assert (download.error, asked) == ("refused_url", ["files.toapis.com"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "length"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nclip", 99, id="shorter than said"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nclip\r\n", None, id="chunks end"),
+    ],
+)
+async def test_a_file_that_was_cut_is_broken(answer, length):
+    with serving(answering(answer)) as server:
+        async with client(server.url) as one, one.download(f"{server.url}/a.mp4") as download:
+            assert (download.status, download.length) == (200, length)
+            with pytest.raises(DownloadBroken, match=r"^RemoteProtocolError$"):
+                [chunk async for chunk in download.chunks]
+
+
+async def test_a_file_that_can_be_left_unread():
+    with serving(answering(file(b"x" * 100_000))) as server:
+        async with client(server.url) as one, one.download(f"{server.url}/a.mp4") as download:
+            assert download.status == 200
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 500])
+async def test_a_refused_file_says_its_status(status):
+    with serving(answering(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)) as server:
+        async with client(server.url) as one:
+            download, _ = await fetched(one, f"{server.url}/a.mp4")
+    assert (download.status, download.error) == (status, None)
+
+
+async def test_an_unreachable_file_has_a_name_for_it():
+    port = closed_port()
+    async with client(f"http://127.0.0.1:{port}") as one:
+        download, _ = await fetched(one, f"http://127.0.0.1:{port}/a.mp4?sig=s3cret")
+    assert (download.status, download.error) == (None, "ConnectError")
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "", "４", "1.5"])
+async def test_absurd_lengths_are_none(length):
+    def handler(request):
+        return httpx.Response(200, headers={"content-length": length.encode()}, stream=httpx.ByteStream(b"clip"))
+
+    async with client("https://toapis.com", transport=httpx.MockTransport(handler)) as one:
+        download, content = await fetched(one, "https://files.toapis.com/a.mp4")
+    assert (download.length, content) == (None, b"clip")

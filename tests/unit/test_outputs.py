@@ -1,0 +1,287 @@
+"""The only writer of clips: nothing half-written has a final name, nothing that is not ours is replaced."""
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchrunner.errors import ExitCode, StorageError
+from batchrunner.outputs import COLLECT_AGAIN, OutputFolder, storage_error
+
+CLIP = b"\0\0\0\x20ftypisom" + bytes(range(256)) * 40
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return OutputFolder(tmp_path / "out")
+
+
+def written(folder, output="a.mp4", content=CLIP, owner="task_1"):
+    part = folder.part(output, owner=owner)
+    for start in range(0, len(content), 4096):
+        part.write(content[start : start + 4096])
+    part.sync()
+    return part
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder.root)) for path in folder.root.rglob("*") if not path.is_dir())
+
+
+def child(code, *, cwd):
+    """Run code that ends its own process at the worst moment."""
+    script = (
+        "import os, resource, sys\nfrom pathlib import Path\n"
+        "from batchrunner.errors import StorageError\nfrom batchrunner.outputs import OutputFolder\n"
+        f"folder = OutputFolder(Path('out'))\n{code}"
+    )
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+# the way of a clip
+
+
+def test_a_clip_gets_its_name_when_it_is_whole(folder):
+    with written(folder) as part:
+        assert files(folder) == [part.path.name]
+        assert part.publish() == folder.root / "a.mp4"
+    assert files(folder) == ["a.mp4"]
+    assert (folder.root / "a.mp4").read_bytes() == CLIP
+    assert part.size == len(CLIP)
+    assert part.sha256 == hashlib.sha256(CLIP).hexdigest()
+
+
+def test_folders_of_an_output_are_made(folder):
+    with written(folder, "day 1/猫/a.mp4") as part:
+        assert part.publish() == folder.root / "day 1" / "猫" / "a.mp4"
+
+
+def test_what_is_not_published_leaves_nothing(folder):
+    with written(folder):
+        pass
+    assert files(folder) == []
+
+
+def test_an_error_leaves_nothing(folder):
+    with pytest.raises(ZeroDivisionError), written(folder):
+        raise ZeroDivisionError
+    assert files(folder) == []
+
+
+def test_what_is_set_aside_is_kept_under_a_name_that_no_one_takes_for_a_clip(folder):
+    with written(folder) as part:
+        assert part.set_aside() == folder.root / "a.mp4.bad"
+    assert files(folder) == ["a.mp4.bad"]
+
+
+def test_the_part_of_a_run_that_died_is_begun_anew(folder):
+    first = written(folder, content=b"half of it")
+    first.file.close()  # its process is gone, its file is not
+    with written(folder) as part:
+        assert part.path == first.path
+        part.publish()
+    assert (folder.root / "a.mp4").read_bytes() == CLIP
+
+
+def test_two_tasks_for_one_name_do_not_write_into_each_other(folder):
+    with written(folder, owner="task_1") as one, written(folder, owner="task_2", content=b"other") as other:
+        assert one.path != other.path
+        assert one.publish() != other.publish()
+    assert files(folder) == ["a (2).mp4", "a.mp4"]
+
+
+# foreign files
+
+
+def test_a_foreign_file_is_never_replaced(folder):
+    folder.root.mkdir()
+    (folder.root / "a.mp4").write_bytes(b"mine")
+    with written(folder) as part:
+        assert part.publish() == folder.root / "a (2).mp4"
+    assert (folder.root / "a.mp4").read_bytes() == b"mine"
+    assert (folder.root / "a (2).mp4").read_bytes() == CLIP
+
+
+def test_the_next_free_number(folder):
+    folder.root.mkdir()
+    for name in ("a.mp4", "a (2).mp4", "a (3).mp4", "a (5).mp4"):
+        (folder.root / name).write_bytes(name.encode())
+    with written(folder) as part:
+        assert part.publish() == folder.root / "a (4).mp4"
+    assert (folder.root / "a (5).mp4").read_bytes() == b"a (5).mp4"
+
+
+def test_this_very_clip_is_the_answer(folder):
+    """The run died between the name and its record: the next one finds what it has fetched already."""
+    with written(folder) as part:
+        part.publish()
+    before = (folder.root / "a.mp4").stat()
+    with written(folder) as part:
+        assert part.publish() == folder.root / "a.mp4"
+    assert files(folder) == ["a.mp4"]
+    assert (folder.root / "a.mp4").stat().st_ino == before.st_ino
+
+
+def test_this_very_clip_under_a_number_is_the_answer_too(folder):
+    folder.root.mkdir()
+    (folder.root / "a.mp4").write_bytes(b"mine")
+    for _ in range(2):
+        with written(folder) as part:
+            assert part.publish() == folder.root / "a (2).mp4"
+    assert files(folder) == ["a (2).mp4", "a.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights there")
+def test_a_link_in_the_place_of_the_part_is_not_followed(folder, tmp_path):
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    with written(folder) as part:
+        path = part.path
+    path.symlink_to(target)
+    with folder.part("a.mp4", owner="task_1") as part:
+        part.write(b"clip")
+        assert not part.path.is_symlink()
+    assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "occupy",
+    [
+        pytest.param(lambda path: path.mkdir(), id="a folder"),
+        pytest.param(lambda path: path.symlink_to("nowhere"), id="a dangling link"),
+    ],
+)
+def test_whatever_has_the_name_a_clip_gets_the_next_one(folder, occupy):
+    folder.root.mkdir()
+    occupy(folder.root / "a.mp4")
+    with written(folder) as part:
+        assert part.publish() == folder.root / "a (2).mp4"
+
+
+def test_without_hard_links_a_foreign_file_is_not_replaced_either(folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder.root.mkdir()
+    (folder.root / "a.mp4").write_bytes(b"mine")
+    with written(folder) as part:
+        assert part.publish() == folder.root / "a (2).mp4"
+    assert files(folder) == ["a (2).mp4", "a.mp4"]
+    assert (folder.root / "a.mp4").read_bytes() == b"mine"
+
+
+# crashes
+
+WRITE = "part = folder.part('a.mp4', owner='task_1')\npart.write(b'x' * 100_000)\n"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param("os._exit(7)", id="while writing"),
+        pytest.param("part.sync(); os._exit(7)", id="after the sync"),
+    ],
+)
+def test_a_crash_before_the_name_leaves_only_a_part(tmp_path, last):
+    assert child(WRITE + last, cwd=tmp_path).returncode == 7
+    (left,) = files(OutputFolder(tmp_path / "out"))
+    assert left.endswith(".part")
+
+
+CRASH_AFTER_NAME = WRITE + "part.sync(); part.publish(); os._exit(7)"
+
+
+def test_a_crash_after_the_name_leaves_the_whole_clip(tmp_path):
+    assert child(CRASH_AFTER_NAME, cwd=tmp_path).returncode == 7
+    assert (tmp_path / "out/a.mp4").read_bytes() == b"x" * 100_000
+
+
+def test_the_next_run_does_not_empty_a_clip_that_has_its_name(tmp_path):
+    """Nothing half-written ever has a final name: not either when a run died between the name and its record."""
+    assert child(CRASH_AFTER_NAME, cwd=tmp_path).returncode == 7
+    with OutputFolder(tmp_path / "out").part("a.mp4", owner="task_1"):
+        assert (tmp_path / "out/a.mp4").read_bytes() == b"x" * 100_000
+
+
+# no room, no rights
+
+FULL = "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+SAY = "except StorageError as error:\n    print(error, error.fix, sep='|')\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limit there")
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("folder.check()", id="check"),
+        pytest.param("part = folder.part('a.mp4', owner='t')\n    part.write(b'x' * 100_000)", id="write"),
+        pytest.param("part = folder.part('a.mp4', owner='t')\n    part.write(b'x' * 3000)\n    part.sync()", id="sync"),
+    ],
+)
+def test_a_full_disk_is_said_in_words(tmp_path, code):
+    done = child(f"{FULL}try:\n    {code}\n{SAY}", cwd=tmp_path)
+    message, _, fix = done.stdout.strip().partition("|")
+    assert "is full; no paid clip is lost" in message, done.stderr
+    assert fix == f"free some space, then {COLLECT_AGAIN}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such limit there")
+def test_a_full_disk_leaves_no_part(tmp_path):
+    code = "with folder.part('a.mp4', owner='t') as part:\n        part.write(b'x' * 3000)\n        part.sync()"
+    done = child(f"{FULL}try:\n    {code}\n{SAY}", cwd=tmp_path)
+    assert "is full" in done.stdout, done.stderr
+    assert files(OutputFolder(tmp_path / "out")) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights work differently there")
+@pytest.mark.parametrize("code", ["folder.check()", "folder.part('a.mp4', owner='t')"])
+def test_a_read_only_folder_is_said_in_words(tmp_path, code):
+    (tmp_path / "out").mkdir(mode=0o555)
+    humble = "if os.geteuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"  # root may write anywhere
+    done = child(f"{humble}try:\n    {code}\n{SAY}", cwd=tmp_path)
+    message, _, fix = done.stdout.strip().partition("|")
+    assert message == "out cannot be written (Permission denied)", done.stderr
+    assert "--out DIR" in fix
+    assert fix.endswith(COLLECT_AGAIN)
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot be written"):
+        OutputFolder(tmp_path / "out").check()
+
+
+def test_check_leaves_nothing(folder):
+    folder.check()
+    folder.check()
+    assert list(folder.root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk of out is full; no paid clip is lost"),
+        (errno.EDQUOT, "the disk of out is full; no paid clip is lost"),
+        (errno.EFBIG, "the disk of out is full; no paid clip is lost"),
+        (errno.EROFS, "out cannot be written (Read-only file system)"),
+        (errno.EACCES, "out cannot be written (Permission denied)"),
+        (errno.EPERM, "out cannot be written (Operation not permitted)"),
+        (errno.EIO, "out cannot be written: Input/output error"),
+        (errno.ENAMETOOLONG, "out cannot be written: File name too long"),
+    ],
+)
+def test_what_a_refusal_means(number, words):
+    said = storage_error(OSError(number, os.strerror(number)), Path("out"))
+    assert str(said) == words
+    assert said.fix.endswith(COLLECT_AGAIN)
+    assert said.exit_code is ExitCode.STORAGE
+
+
+def test_a_refusal_without_a_number():
+    assert str(storage_error(OSError(), Path("out"))) == "out cannot be written: OSError"
