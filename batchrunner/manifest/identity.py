@@ -16,7 +16,7 @@ from batchrunner.manifest import names
 from batchrunner.manifest.folders import below
 from batchrunner.manifest.manifest import Manifest
 from batchrunner.manifest.recipes import Placed
-from batchrunner.manifest.resolve import Candidate, Resolver, in_paths
+from batchrunner.manifest.resolve import SLUG, Candidate, Resolver, in_paths
 from batchrunner.manifest.spots import Problems, Spot
 from batchrunner.manifest.template import Field, Template, TemplateError
 from batchrunner.model import VideoRequest, WantedJob
@@ -24,8 +24,6 @@ from batchrunner.request import fingerprint
 
 SHORT_HASH, LONG_HASH = 8, 16
 """Hex digits in a key made from content; the long one where two requests share the short one."""
-SLUG = 150
-"""Characters of `{slug}`; a key's own limit is above it, and paths that would be too long end with a hash."""
 _KEY_ALONE = Template((Field("key"), names.EXTENSION))
 
 
@@ -96,16 +94,19 @@ class Registry:
         parts, before = self._parts(one), self.problems.reports
         key = self._given_key(one, parts)
         if key is not None:
-            one.scope["key"], one.scope["slug"] = key, names.slug(names.clock_free(key), SLUG)
+            one.scope["key"] = key
         request = self.resolver.resolve(one)
         if request is None or one.recipe.twin or self.problems.reports > before:
             return
         print_ = fingerprint(request)
-        content = f"{names.slug(request.prompt) or 'clip'}-{print_[:SHORT_HASH]}"
+        content = "" if key is not None else f"{names.slug(request.prompt) or 'clip'}-{print_[:SHORT_HASH]}"
+        if key is None:
+            one.scope.setdefault("row", content)
+            one.scope.setdefault("prompt_key", content)
         if key is None and one.recipe.key is not None:
             key, parts = self._late_key(one, one.recipe.key, content)
         if key is not None:
-            one.scope["key"], one.scope["slug"] = key, names.slug(names.clock_free(key), SLUG)
+            one.scope["key"] = key
             self._claim(key, one)
         path, folder = self._path(one, one.recipe.filename), self._folder(one)
         if self.problems.reports > before:
@@ -179,8 +180,6 @@ class Registry:
 
     def _late_key(self, one: Candidate, written: Placed, content: str) -> tuple[str | None, Parts]:
         """The key of a template that names something by its content: whole, or in parts around the content."""
-        one.scope.setdefault("row", content)
-        one.scope.setdefault("prompt_key", content)
         key = self._filled_key(one, written) or ""
         before, found, after = key.partition(content)
         return (None if found else key), Parts(before, bool(found), after)
@@ -216,13 +215,15 @@ class Registry:
 
     def _path(self, one: Candidate, written: Placed) -> Template:
         """The file's path with its placeholders filled in, but for a key that is not known yet."""
-        if written.template == _KEY_ALONE and "key" not in one.scope:
-            return written.template
+        if written.template == _KEY_ALONE:
+            return (
+                written.template.bind({"key": names.clock_free(one.scope["key"])}) if "key" in one.scope else _KEY_ALONE
+            )
         try:
             values = in_paths(one.scope)
             if "key" in values:
                 values.setdefault("id", values["key"])
-                return written.template.bind(values, later=())
+                return written.template.bind(values)
             return written.template.bind(values, later=[name for name in ("key", "slug", "id") if name not in values])
         except TemplateError as error:
             self.resolver.report(one, written.spot, "MAN205", error)

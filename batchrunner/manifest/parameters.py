@@ -6,8 +6,8 @@ Values come typed, from YAML and JSON, or as text, from cells and the command li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from batchrunner.manifest import names
@@ -60,6 +60,12 @@ def typed(name: str, value: object) -> Any:
 
 def from_text(name: str, given: str) -> Any:
     """The value of a parameter that came as text, from a cell or the command line."""
+    if name == "prompt":
+        return given
+    return _few_from_text(name, given) if len(given) < 20 else _from_text(name, given)
+
+
+def _from_text(name: str, given: str) -> Any:
     plain = given.strip()
     if name in ("audio", "watermark"):
         folded = plain.casefold()
@@ -72,7 +78,11 @@ def from_text(name: str, given: str) -> Any:
         raise Mistake(f"`{name}` must be a whole number, here it is `{_short(plain)}`", _number_help(plain))
     if name == "tags":
         return _tags([part for part in re.split(r"[,;，；、\s]+", plain) if part])
-    return typed(name, given if name == "prompt" else plain)
+    return typed(name, plain)
+
+
+_few_from_text = lru_cache(maxsize=1024)(_from_text)
+"""A column of modes or lengths says the same few things a hundred thousand times."""
 
 
 def text(value: object) -> str:
@@ -97,10 +107,10 @@ def shown(value: object) -> str:
 
 
 def _choice(name: str, value: object) -> Mode | AspectRatio:
-    kind: Callable[[str], Mode | AspectRatio] = Mode if name == "mode" else AspectRatio
-    choices = [one.value for one in (Mode if name == "mode" else AspectRatio)]
-    if isinstance(value, str) and value in choices:
-        return kind(value)
+    known: dict[str, Mode | AspectRatio] = {one.value: one for one in (Mode if name == "mode" else AspectRatio)}
+    if isinstance(value, str) and value in known:
+        return known[value]
+    choices = list(known)
     guess = text(value).strip().casefold().replace("：", ":").replace("x", ":").replace("*", ":")
     guess = re.sub(r"^0?(\d+):0?(\d+)(?::00)?$", r"\1:\2", guess)  # what spreadsheets make of 16:9
     close = get_close_matches(_MEANT.get(text(value).strip().casefold(), guess), choices, n=1)

@@ -6,7 +6,6 @@ that broke it, whichever layer it came from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,8 @@ from batchrunner.manifest.spots import Problems, Spot, Written
 from batchrunner.manifest.template import TemplateError, UnknownName
 from batchrunner.model import VideoRequest
 
+SLUG = 150
+"""Characters of `{slug}`; a key's own limit is above it, and paths that would be too long end with a hash."""
 _DEFAULTS: dict[str, Any] = {
     name: getattr(VideoRequest(prompt=""), name) for name in ("mode", "duration", "aspect_ratio", "audio")
 }
@@ -34,6 +35,16 @@ _WHY = {
     "prompt_key": "these prompts have no names: write `prompts:` as a mapping of names to prompts",
     "date": "no date is known here",
 }
+
+
+class Scope(dict[str, str]):
+    """What placeholders stand for. A slug is made when one of them asks for it."""
+
+    def __missing__(self, name: str) -> str:
+        if name != "slug" or "key" not in self:
+            raise KeyError(name)
+        self[name] = names.slug(names.clock_free(self["key"]), SLUG)
+        return self[name]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,8 +60,7 @@ class Candidate:
     """Its number in the manifest, from 1."""
     given: dict[str, Any]
     """Parameters of all layers, the highest of each."""
-    scope: dict[str, str] = field(default_factory=dict)
-    """What placeholders stand for."""
+    scope: Scope = field(default_factory=Scope)
 
     @property
     def spot(self) -> Spot:
@@ -159,10 +169,10 @@ class Resolver:
             return one.prompt.spot
         return (one.recipe.origin(name) if name in one.recipe.base else None) or one.spot
 
-    def _scope(self, one: Candidate) -> dict[str, str]:
+    def _scope(self, one: Candidate) -> Scope:
         """Everything that a placeholder can name before the texts are known; built-in names hide all others."""
         recipe, row = one.recipe, one.row
-        scope = dict(recipe.variables)
+        scope = Scope(recipe.variables)
         if row is not None:
             scope |= row.variables
             if row.name is not None:
@@ -217,8 +227,10 @@ class Resolver:
         (self.problems.error if self.capped else self.problems.warning)(spot, "MAN208", message, help)
 
 
-def in_paths(scope: Mapping[str, str]) -> dict[str, str]:
+def in_paths(scope: Scope) -> dict[str, str]:
     """The same values where they become parts of a path: only `{key}` and `{id}` may bring folders with them."""
+    if "key" in scope:
+        _ = scope["slug"]
     values = {name: value.replace("/", "-") if "/" in value else value for name, value in scope.items()}
     for name in ("key", "id"):
         if name in scope:

@@ -81,7 +81,7 @@ class Template:
             raise TemplateError(message, f"{MAX_FILLED:,} are allowed")
         return text
 
-    def bind(self, values: Mapping[str, str], *, later: Iterable[str]) -> Template:
+    def bind(self, values: Mapping[str, str], *, later: Iterable[str] = ()) -> Template:
         """The template with all but the placeholders `later` replaced."""
         parts: list[str | Field] = []
         for part in self.parts:
