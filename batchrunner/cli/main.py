@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "Show every mistake of a manifest; nothing is sent.",
     "status": "Where a batch stands.",
     "ls": "The jobs of a batch, one by one.",
+    "schema": "Print the JSON Schema of manifests, for editors.",
     "emulator": "Serve the emulated API on this machine, for rehearsals.",
 }
 """In the order people meet them; the command NAME is `command` in the module of that name."""
