@@ -97,9 +97,10 @@ class RunRequest:
     @property
     def source(self) -> str:
         """The manifest, or the prompts, as the command named them."""
+        words = [word for prompt in self.prompts for word in ("-p", prompt)]
         if self.manifest is not None:
-            return str(self.manifest)
-        return shlex.join(word for prompt in self.prompts for word in ("-p", prompt))
+            words = [str(self.manifest)]
+        return shlex.join([*words, *(word for one in self.sets for word in ("--set", one))])
 
     @property
     def selects(self) -> Callable[[Job | WantedJob], bool]:

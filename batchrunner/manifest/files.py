@@ -67,16 +67,16 @@ def _opened(path: Path, roots: Sequence[Path]) -> BinaryIO:
     try:
         resolved = _confined(path, roots)
         if not stat.S_ISREG(resolved.stat().st_mode):
-            raise Refused("SRC401", f"{path} is not a regular file", "name a file")
+            raise Refused("SRC401", f"{path.name} is not a regular file", "name a file")
         file = os.fdopen(os.open(resolved, flags), "rb")
     except FileNotFoundError:
-        raise Refused("SRC401", f"there is no file {path}", _near(path)) from None
+        raise Refused("SRC401", f"there is no file {path.name}", _near(path)) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(path, error) from None
     size = os.fstat(file.fileno())
     if not stat.S_ISREG(size.st_mode) or size.st_size > MAX_BYTES:
         file.close()
-        message = f"{path} is not a regular file of at most {MAX_BYTES >> 20} MiB"
+        message = f"{path.name} is not a regular file of at most {MAX_BYTES >> 20} MiB"
         raise Refused("SRC401", message, "split it, and write an entry for each part")
     return file
 
@@ -86,7 +86,7 @@ def _confined(path: Path, roots: Sequence[Path]) -> Path:
     resolved = path.resolve(strict=True)
     if not any(resolved.is_relative_to(root.resolve()) for root in roots):
         help = "copy it next to the manifest, or allow its folder with --allow-dir DIR"
-        raise Refused("SRC402", f"{path} is outside the manifest's folder", help)
+        raise Refused("SRC402", f"{path.name} is outside the manifest's folder", help)
     return resolved
 
 
@@ -94,7 +94,7 @@ def _unreadable(path: Path, error: Exception) -> Refused:
     if isinstance(error, Refused):
         return error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Refused("SRC401", f"{path} cannot be read: {reason}", "check the path and its rights")
+    return Refused("SRC401", f"{path.name} cannot be read: {reason}", "check the path and its rights")
 
 
 def _near(path: Path) -> str:
@@ -156,7 +156,7 @@ def matching(folder: Path, roots: Sequence[Path], patterns: Sequence[re.Pattern[
     try:
         _confined(folder, roots)
     except FileNotFoundError:
-        raise Refused("SRC401", f"there is no folder {folder}", _near(folder)) from None
+        raise Refused("SRC401", f"there is no folder {folder.name}", _near(folder)) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(folder, error) from None
     yield from _matching(folder, roots, patterns, [0])
@@ -183,7 +183,9 @@ def _names(folder: Path, seen: list[int]) -> list[str]:
             for entry in entries:
                 seen[0] += 1
                 if seen[0] > MAX_FILES:
-                    raise Refused("SRC401", f"{folder} holds more than {MAX_FILES:,} files", "use a smaller folder")
+                    raise Refused(
+                        "SRC401", f"{folder.name} holds more than {MAX_FILES:,} files", "use a smaller folder"
+                    )
                 names.append(entry.name)
             return names
     except OSError as error:

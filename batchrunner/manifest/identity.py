@@ -186,9 +186,9 @@ class Registry:
 
     def _claim(self, key: str, one: Candidate) -> None:
         """Report it when somebody else has the key, with both places."""
-        place, row, written = one.place, one.row, one.recipe.key
-        first = self._owners.setdefault(key, place)
-        if first is place:
+        row, written = one.row, one.recipe.key
+        if (first := self._owners.get(key)) is None:
+            self._owners[key] = one.place
             return
         spot = written.spot if written else row.spot("key") if row else one.recipe.spot
         advice = "change one of them, or give each entry an `id`"

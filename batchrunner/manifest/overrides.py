@@ -24,6 +24,7 @@ class Overrides:
 
     def check_used(self, known: set[str], problems: Problems) -> None:
         """Every variable must be one that the manifest has or mentions; anything else is a slip of the keyboard."""
+        known = known - {*parameters.BUILT_IN}
         for name in self.variables:
             if name not in known:
                 close = get_close_matches(name, [*REQUEST, *known], n=1)

@@ -160,7 +160,8 @@ class Reader:
         """The matrix, with the command's values in the place of its own; None when it is wrong."""
         before = self.problems.reports
         dimensions = [self._dimension(name, values) for name, values in (self.entry.matrix or {}).items()]
-        excluded = [self._exclusion(n, rule, dimensions) for n, rule in enumerate(self.entry.exclude or [])]
+        rules = (self.entry.exclude or []) if self.entry.matrix else []
+        excluded = [self._exclusion(n, rule, dimensions) for n, rule in enumerate(rules)]
         included = [self._inclusion(n, given) for n, given in enumerate(self.entry.include or [])]
         if self.entry.exclude and not self.entry.matrix:
             spot = Written(self.document, (*self.loc, "exclude"), True)

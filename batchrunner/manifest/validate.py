@@ -84,9 +84,11 @@ def _without(value: Any, wrong: set[Loc]) -> tuple[Any, tuple[int, ...]]:
         return None, ()
     defaults = _pruned(value.get("defaults", {}), ("defaults",), bad)
     entries, jobs = [], []
+    known = {info.alias or name for name, info in ManifestFile.model_fields.items()}
+    misspelt = any(len(loc) == 1 and loc[0] not in known for loc in wrong)  # it may have been `vars`
     for index, job in enumerate(value["jobs"]):
         loc = ("jobs", index)
-        if not isinstance(job, dict) or loc in bad:
+        if not isinstance(job, dict) or loc in bad or (misspelt and _mentions_names(job)):
             continue
         pruned = _pruned(job, loc, bad)
         if pruned == job or ("prompt" in (pruned | defaults) and _stands_alone(job, pruned)):
@@ -102,8 +104,15 @@ def _stands_alone(job: dict[str, Any], pruned: dict[str, Any]) -> bool:
     if any(key in _EXPANDING for key in lost):
         return False
     return all(key in Parameters.model_fields for key in lost) or not (
-        "{" in str(pruned.get("prompt")) or _EXPANDING & pruned.keys()
+        _mentions_names(pruned) or _EXPANDING & pruned.keys()
     )
+
+
+def _mentions_names(part: object) -> bool:
+    """Whether some text in there has a placeholder."""
+    if isinstance(part, dict):
+        return any(map(_mentions_names, part.values()))
+    return any(map(_mentions_names, part)) if isinstance(part, list) else isinstance(part, str) and "{" in part
 
 
 def _pruned(part: dict[str, Any], loc: Loc, bad: set[Loc]) -> dict[str, Any]:
@@ -210,8 +219,8 @@ def _several(loc: Loc, given: list[object]) -> str:
     key = str(loc[-1]) if isinstance(loc[-1], str) else ""
     if key == "prompt":
         return "for several prompts, write `prompts:`"
-    if len(loc) > 2 and loc[-2] in ("exclude", "include"):
-        return f"for several, write one item of `{loc[-2]}` for each"
+    if len(loc) > 2 and loc[-3] in ("exclude", "include"):
+        return f"for several, write one item of `{loc[-3]}` for each"
     if loc[0] == "defaults" or loc[0] == "vars":
         return f"for several, write `matrix: {{{key or '…'}: […]}}` in a job"
     if loc[-1] == "priority" or loc[-1] in ("id", "takes", "key"):
