@@ -13,6 +13,7 @@ from batchrunner.cli.words import say
 from batchrunner.errors import ExitCode
 
 COMMANDS = {
+    "init": "Write a manifest that runs at once, to begin with.",
     "run": "Turn a manifest into clips; the same command again continues.",
     "check": "Show every mistake of a manifest; nothing is sent.",
     "status": "Where a batch stands.",
