@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Binding = tuple[str, ...]
 """What a file's name says for each placeholder of its pattern."""
+MAX_OPEN = 4
+"""Placeholders and stars in one file's or folder's name; with more, a long name takes a regular expression minutes."""
 CHAIN_NAMES = ("from_stem", "to_stem", "from_name", "to_name")
 
 
@@ -65,8 +67,13 @@ def parse(text: str) -> Pattern:
             raise template.TemplateError(message, "write a word such as {shot}")
     count, parts = 0, []
     for part in text.split("/"):
+        pieces = template.parse(part).parts
+        kinds = [isinstance(piece, template.Field) for piece in pieces]
+        if sum(kinds) + part.count("*") > MAX_OPEN or any(one and other for one, other in pairwise(kinds)):
+            message = f"`{part}` can be read in too many ways"
+            raise template.TemplateError(message, "put a separator such as _ between a few names")
         pattern = ""
-        for piece in template.parse(part).parts:
+        for piece in pieces:
             if isinstance(piece, template.Field):
                 pattern += f"(?P<g{count}>[^/]+?)"
                 count += 1

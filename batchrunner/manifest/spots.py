@@ -134,13 +134,14 @@ class Problems:
         return self.errors >= MAX_PROBLEMS
 
     def _add(self, spot: Spot, code: str, message: str, help: str, severity: Severity) -> None:
-        self.reports += severity is Severity.ERROR
-        if len(self.found) >= 2 * MAX_PROBLEMS:
+        is_error = severity is Severity.ERROR
+        self.reports += is_error
+        if self.full if is_error else len(self.found) - self.errors >= MAX_PROBLEMS:
             return
         one = spot.diagnostic(code, message, help, severity)
         if one not in self.found:
             self.found[one] = None
-            self.errors += severity is Severity.ERROR
+            self.errors += is_error
 
 
 def cell_span(raw: str, delimiter: str, index: int) -> Span:

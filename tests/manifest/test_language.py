@@ -523,6 +523,8 @@ def test_frames_may_lie_in_an_allowed_folder(folder):
         ("prompt: p, from: {pairs: {first: a.png, last: '{s}.png'}}", 34, "binds no name"),
         ("prompt: p, from: {pairs: {first: '{a}.png', last: '{b}.png'}}", 51, "`first` binds {a}, `last` binds {b}"),
         ("prompt: p, from: {pairs: {first: '{key}.png', last: '{s}.png'}}", 34, "cannot name a part"),
+        ("prompt: p, from: {pairs: {first: '{a}{b}.png', last: '{a}_{b}.png'}}", 34, "in too many ways"),
+        ("prompt: p, from: {pairs: {first: '{a}_*_*_*_*.png', last: '{a}.png'}}", 34, "in too many ways"),
         ("prompt: p, from: {pairs: {first: '{s}_f.png', last: '{s}_l.png'}}", 34, "no file in . matches"),
         ("prompt: p, from: {pairs: {dir: gone, first: '{s}f', last: '{s}l'}}", 32, "there is no folder gone"),
         ("prompt: p, from: {pairs: {first: '{s}f'}}", 26, "`pairs` has no `last`"),
@@ -584,6 +586,17 @@ def test_mistakes_of_all_layers_come_together(folder):
         "b.yaml:6:10: error[MAN204",
         "s.csv:2:2: error[MAN104",
     ]
+
+
+def test_an_error_is_never_lost_behind_warnings(folder):
+    Path("s.csv").write_text("first\n" + "b.yaml\n" * 3000 + "gone.png\n")
+    (found,) = mistakes("jobs: [{prompt: p, aspect_ratio: 16:9, from: {csv: s.csv}}]")
+    assert found.startswith("s.csv:3002:1: error[FRM301]")
+
+
+def test_a_table_that_is_wrong_everywhere_is_not_read_to_its_end(folder):
+    Path("s.csv").write_text("duration\n" + "x\n" * 50_000)
+    assert len(mistakes("jobs: [{prompt: p, from: {csv: s.csv}}]")) == 1000
 
 
 def test_what_follows_from_a_wrong_word_is_not_said(folder):
