@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchrunner.model import VideoRequest
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 DURATION_TOLERANCE = 0.5
 """Seconds; generators end a clip a few frames early or late, and the lengths on offer are 5 s apart."""
@@ -17,6 +22,10 @@ class NotAClip(Exception):
     """The file is not a whole mp4 video; the text says why."""
 
 
+class NotAnMp4(NotAClip):
+    """It does not even begin like one: a page or nothing was served in its place, which says nothing about the clip."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFacts:
     """What a clip is."""
@@ -24,6 +33,7 @@ class ClipFacts:
     duration: float
     width: int
     height: int
+    """The sides as players show them: turned and stretched as the file asks for."""
     sound: bool
 
 
@@ -33,36 +43,78 @@ def read(path: Path) -> ClipFacts:
 
     with path.open("rb") as file:
         if file.read(12)[4:8] != b"ftyp":
-            raise NotAClip("it is not an mp4 file")
+            raise NotAnMp4("it is not an mp4 file")
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise NotAClip("it holds no video")
             stream = container.streams.video[0]
-            found = 0
+            if stream.codec_context is None:  # whatever PyAV's types say
+                raise NotAClip("its pictures are in an unknown format")
+            found, spans = 0, _Span()
             for packet in container.demux(stream):
                 if packet.is_corrupt:
                     raise NotAClip("it is cut short inside a frame")
-                found += bool(packet.size)
+                if packet.size:
+                    found += 1
+                    spans.add(packet.pts, packet.duration)
             if stream.frames and found < stream.frames:
                 raise NotAClip(f"it is cut short: {found} of {stream.frames} frames")
             if not found:
                 raise NotAClip("it holds no frames")
+            width, height = _shown_size(container, stream)
             return ClipFacts(
-                duration=_duration(container, stream),
-                width=stream.codec_context.width,
-                height=stream.codec_context.height,
+                duration=_duration(container, stream) or float(spans.ticks * (stream.time_base or 0)),
+                width=width,
+                height=height,
                 sound=bool(container.streams.audio),
             )
     except (av.FFmpegError, ValueError) as error:
         raise NotAClip(f"it cannot be read as an mp4 file ({type(error).__name__})") from None
 
 
-def _duration(container: object, stream: object) -> float:
-    time_base, ticks = getattr(stream, "time_base", None), getattr(stream, "duration", None)
-    if ticks and time_base:
-        return float(ticks * time_base)
-    return (getattr(container, "duration", None) or 0) / 1_000_000
+@dataclass(slots=True)
+class _Span:
+    """From the beginning of the first picture to the end of the last, in ticks of the stream."""
+
+    first: int | None = None
+    last: int = 0
+
+    def add(self, at: int | None, lasts: int | None) -> None:
+        if at is not None:
+            self.first = at if self.first is None else min(self.first, at)
+            self.last = max(self.last, at + (lasts or 0))
+
+    @property
+    def ticks(self) -> int:
+        return 0 if self.first is None else self.last - self.first
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float:
+    """As the index has it; 0 where it says nothing."""
+    if stream.duration and stream.duration > 0 and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return max(container.duration or 0, 0) / 1_000_000
+
+
+def _shown_size(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
+    """The sides after stretching (not every pixel is square) and turning (phones and players know that as rotation)."""
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if stretch := stream.sample_aspect_ratio:
+        width = round(width * stretch)
+    return (height, width) if _turned(container, stream) else (width, height)
+
+
+def _turned(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the picture is to be shown lying on its side; only a decoded one tells."""
+    import av
+
+    try:
+        container.seek(0)
+        picture = next(container.decode(stream), None)
+    except (av.FFmpegError, ValueError):  # what it looks like inside is not asked
+        return False
+    return picture is not None and picture.rotation % 180 == 90
 
 
 def mismatches(facts: ClipFacts, request: VideoRequest) -> list[str]:

@@ -6,7 +6,15 @@ from itertools import pairwise
 import av
 import pytest
 
-from batchrunner.media.clips import ASPECT_TOLERANCE, DURATION_TOLERANCE, ClipFacts, NotAClip, mismatches, read
+from batchrunner.media.clips import (
+    ASPECT_TOLERANCE,
+    DURATION_TOLERANCE,
+    ClipFacts,
+    NotAClip,
+    NotAnMp4,
+    mismatches,
+    read,
+)
 from batchrunner.model import AspectRatio, Frame, VideoRequest
 
 FPS = 8
@@ -212,3 +220,81 @@ def test_no_shape_on_offer_can_be_taken_for_another():
 def test_a_real_clip_is_what_was_asked_for(clip):
     assert mismatches(read(clip(sound=True)), asked(audio=True)) == []
     assert len(mismatches(read(clip()), asked(audio=True, duration=10, aspect_ratio=AspectRatio.PORTRAIT))) == 3
+
+
+# legal files that few players trip over
+
+
+def boxed(content, *path):
+    """Where a box of an mp4 file begins and ends."""
+    begin, end = 0, len(content)
+    for name in path:
+        while content[begin + 4 : begin + 8] != name:
+            begin += int.from_bytes(content[begin : begin + 4], "big")
+            assert begin < end, name
+        end = begin + int.from_bytes(content[begin : begin + 4], "big")
+        begin += 8
+    return begin - 8, end
+
+
+def without_duration(content, box, at):
+    begin, _ = boxed(content, *box)
+    return content[: begin + at] + bytes(4) + content[begin + at + 4 :]
+
+
+def packed(path, *, size=(160, 90), turn=None, stretch=None, options=None):
+    """Five seconds of plain pictures."""
+    with av.open(str(path), "w", format="mp4", options=options or {}) as out:
+        stream = out.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        if stretch:
+            stream.codec_context.sample_aspect_ratio = stretch
+        if turn:
+            stream.set_display_rotation(turn)
+        for number in range(5 * FPS):
+            frame = av.VideoFrame(*size, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes([number]) * plane.buffer_size)
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("turn", "ratio"), [(90, "9:16"), (-90, "9:16"), (180, "16:9")])
+def test_a_picture_that_is_turned_has_the_sides_that_players_show(tmp_path, turn, ratio):
+    found = read(packed(tmp_path / "clip.mp4", turn=turn))
+    assert mismatches(found, asked(aspect_ratio=AspectRatio(ratio))) == []
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    found = read(packed(tmp_path / "clip.mp4", size=(240, 180), stretch=Fraction(4, 3)))
+    assert (found.width, found.height) == (320, 180)
+    assert mismatches(found, asked()) == []
+
+
+MEDIA_HEADER, MOVIE_HEADER, TRACK_HEADER = (
+    ((b"moov", b"trak", b"mdia", b"mdhd"), 24),
+    ((b"moov", b"mvhd"), 24),
+    ((b"moov", b"trak", b"tkhd"), 28),
+)
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_without_a_duration_in_the_index_the_frames_say_how_long_it_is(file, tmp_path, fragmented):
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"} if fragmented else {}
+    content = packed(tmp_path / "whole.mp4", options=options).read_bytes()
+    for box, at in (MEDIA_HEADER, MOVIE_HEADER, TRACK_HEADER):
+        content = without_duration(content, box, at)
+    assert read(file(content)).duration == pytest.approx(5.0, abs=0.2)
+
+
+def test_pictures_in_an_unknown_format_are_no_clip(clip, file):
+    with pytest.raises(NotAClip):
+        read(file(clip().read_bytes().replace(b"avc1", b"zzzz")))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>busy</html>", b'{"error":{"code":429}}'])
+def test_what_does_not_begin_like_an_mp4_is_told_apart(file, content):
+    with pytest.raises(NotAnMp4):
+        read(file(content))
