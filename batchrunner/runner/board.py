@@ -56,6 +56,10 @@ class Flight:
     """Where the clip is; may hold a signature, so it lives in memory only."""
     expires_at: datetime | None = None
     bad_files: int = 0
+    dead_urls: int = 0
+    """Fresh URLs that served nothing."""
+    looked_since: float | None = None
+    """When this run looked a purchase in doubt up first."""
 
     def note(self, status: str, progress: int | None) -> None:
         """Remember what the provider said last."""

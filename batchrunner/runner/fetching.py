@@ -23,6 +23,8 @@ from batchrunner.states import JobEvent
 DOWNLOAD_TRIES = 8
 """In a row in one run; after that the clip is left for the next run while it lives at the provider."""
 BAD_FILE_TRIES = 3
+DEAD_URLS = 3
+"""One 404 may be a storage's hiccup, and a clock may be wrong: only both together, and often, mean that a clip is gone."""
 UNKNOWN_EXPIRY = timedelta(hours=48)
 """A result lives 24 h (API facts §1); this long after submission it is surely gone when nobody said when it expires."""
 BUFFER = 1 << 18
@@ -127,6 +129,8 @@ class Fetcher:
         request = flight.job.request
         try:
             facts = await anyio.to_thread.run_sync(clips.read, part.path)
+        except clips.NotAnMp4 as wrong:
+            raise NotNow(str(wrong)) from None
         except clips.NotAClip as wrong:
             differences = [str(wrong)]
         else:
@@ -157,10 +161,11 @@ class Fetcher:
         flight.job = context.moved(flight.job, JobEvent.BAD_FILE, reason="bad_file", message=message)
 
     async def _gone(self, flight: Flight) -> None:
-        """The URL is dead: a fresh one while the clip lives, the end when its time is over."""
+        """The URL is dead: a fresh one while the clip may live, the end when its time is over too."""
         context = self._context
+        flight.dead_urls += 1
         expires_at = flight.expires_at or (flight.job.submitted_at or context.now()) + UNKNOWN_EXPIRY
-        if context.now() < expires_at:
+        if flight.dead_urls < DEAD_URLS or context.now() < expires_at:
             self._retry(flight, "the URL no longer works")
             return
         message = f"the clip expired at the provider on {expires_at:%Y-%m-%d %H:%M} UTC before it was downloaded"

@@ -24,9 +24,10 @@ class Settler:
         """Look for one purchase once."""
         context, board, job = self._context, self._context.board, flight.job
         assert job.purchase_id is not None
+        flight.looked_since = anyio.current_time() if flight.looked_since is None else flight.looked_since
         exchange = await question(context, job.purchase_id)
         now = context.now()
-        outcome = answers.lookup(exchange, purchase_id=job.purchase_id, intended_at=job.submitted_at or now, now=now)
+        outcome = answers.lookup(exchange, purchase_id=job.purchase_id, now=now)
         if isinstance(outcome, answers.AccountStop):
             await context.pause(Stop.ACCOUNT, outcome.reason, outcome.message)
         elif isinstance(outcome, answers.Found) and await context.writer.run(
@@ -50,7 +51,7 @@ class Settler:
         else:
             flight.failures += 1
             wait = backoff(flight.failures, first=floor, chance=context.chance.random())
-            if now - flight.accepted_at > max(2 * window, UNREACHABLE_AFTER):
+            if flight.looked_since is not None and now - flight.looked_since > max(2 * window, UNREACHABLE_AFTER):
                 wait = None
         if wait is not None:
             context.board.fly(flight, now + max(wait, floor))

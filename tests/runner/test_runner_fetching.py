@@ -46,7 +46,6 @@ async def test_trouble_is_followed_by_a_fresh_address(world, file):
 
 
 WRONG = {
-    "HTML": lambda whole: b"<html>please log in</html>",
     "cut": lambda whole: whole[: len(whole) // 2],
     "of another length": lambda whole: clip(10, "16:9", False, stamp="x"),
     "of another shape": lambda whole: clip(5, "9:16", False, stamp="x"),
@@ -77,7 +76,27 @@ async def test_a_clip_without_the_sound_that_was_asked_for_is_a_bad_file(world):
 
 async def test_a_clip_that_is_right_at_the_third_try_is_kept(world):
     world = world("a")
-    world.provider.script.write("download", "a", *[File(content=b"<html>")] * 2)
+    world.provider.script.write("download", "a", *[File(content=lambda whole: whole[:2000])] * 2)
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+PAGES = {
+    "HTML": b"<html>busy</html>",
+    "JSON": b'{"error":{"code":429}}',
+    "empty": lambda whole: b"",
+}
+
+
+@pytest.mark.parametrize("content", PAGES.values(), ids=PAGES)
+async def test_a_page_in_the_place_of_the_clip_is_never_the_end_of_it(world, content):
+    world = world("a", "b", service=(60.0, 60.0))
+    world.provider.script.write("download", "a", *[File(content=content)] * 8)
+    outcome = await world.run()
+    assert outcome.counts == {JobState.FETCHING: 1, JobState.DONE: 1}
+    assert outcome.left == 1
+    assert exit_code(outcome) is ExitCode.PROVIDER
+    assert [path.name for path in world.outputs.root.iterdir()] == ["b.mp4"]
     await world.run()
     assert_has_its_clip(world, "a")
 
@@ -88,6 +107,27 @@ async def test_a_clip_that_expired_fails_for_good(world):
     outcome = await world.run()
     assert outcome.counts == {JobState.FAILED: 1, JobState.DONE: 1}
     assert world.job("a").reason == "expired"
+
+
+@pytest.mark.parametrize("dead", [1, 2])
+async def test_a_clip_that_seems_expired_is_fetched_from_a_fresh_address(world, dead):
+    """Our clock may be ahead, and what the provider says of the end may be wrong."""
+    world = world("a", service=(60.0, 60.0))
+    world.provider.lifetimes["a"] = -HOUR
+    answers = [File(status=404)] * dead + [File()]
+    world.provider.script.write("download", "a", *answers)
+    outcome = await world.run()
+    assert outcome.counts == {JobState.DONE: 1}
+    assert_has_its_clip(world, "a")
+
+
+async def test_three_fresh_addresses_fail_before_a_clip_is_given_up(world):
+    world = world("a", service=(60.0, 60.0))
+    world.prepare("a", JobState.FETCHING, ago=2 * DAY)
+    await world.run()
+    assert world.job("a").reason == "expired"
+    assert len(world.provider.times("download")) == 3
+    assert world.provider.refetched[world.provider.task_of("a").id] == 3
 
 
 async def test_a_clip_that_is_unknown_but_not_expired_is_left_for_the_next_run(world):

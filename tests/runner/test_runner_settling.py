@@ -106,3 +106,23 @@ async def test_settling_ends_although_the_key_is_refused(world):
     outcome = await world.run(settle=WINDOW)
     assert outcome.counts == {JobState.IN_DOUBT: 1}
     assert anyio.current_time() < 60
+
+
+async def test_an_old_doubt_is_looked_up_again_after_a_look_that_was_not_answered(world):
+    """Giving up is measured from the first look of this run: the doubt itself may be days old."""
+    world = world("a")
+    world.prepare("a", JobState.IN_DOUBT, ago=3 * 86_400.0)
+    world.provider.sell({**_body("a"), "client_business_id": "br_a"}, ago=60.0)
+    world.provider.script.write("poll", "a", refusal(502), unreachable())
+    await world.run(settle=60.0)
+    assert_has_its_clip(world, "a")
+
+
+@pytest.mark.parametrize("created_at", [0, 1_795_395_600 - 7200, 4_000_000_000])
+async def test_a_provider_with_another_idea_of_the_time_is_believed_by_the_purchase_id(world, created_at):
+    world = world("a")
+    world.provider.script.write("submit", "a", lost(sells=True))
+    healthy = world.provider.report
+    world.provider.report = lambda task: {**healthy(task), "created_at": created_at}
+    await world.run(settle=60.0)
+    assert_has_its_clip(world, "a")
