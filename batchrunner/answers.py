@@ -37,7 +37,7 @@ class Working:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The clip can be downloaded; the URL may hold a signature and is never stored."""
+    """The clip can be downloaded; the URL may hold a signature and is never stored. One without a host is at the API's."""
 
     url: str
     expires_at: datetime | None
@@ -104,18 +104,19 @@ def poll(
     """What an answer about one task says. `others` holds ids of other tasks of ours.
 
     The id from the submission stays the one that is kept: an answer may name the task differently, but an answer about
-    another of our purchases is no answer.
+    another of our purchases is no answer. One that names the very id we asked for is about our task, whatever it echoes.
     """
     if (refusal := _refusal(exchange, now)) is not None:
         return refusal
     task = _task_in(exchange)
     if task is None or not isinstance(status := task.get("status"), str):
         return Later("answer_unreadable")
-    echoed = task.get("client_business_id")
-    if purchase_id and isinstance(echoed, str) and echoed and echoed != purchase_id:
-        return Later("answer_of_another_task")
-    if (named := named_task(exchange)) is not None and named != task_id and named in others:
-        return Later("answer_of_another_task")
+    if (named := named_task(exchange)) != task_id:
+        echoed = task.get("client_business_id")
+        if purchase_id and isinstance(echoed, str) and echoed and echoed != purchase_id:
+            return Later("answer_of_another_task")
+        if named is not None and named in others:
+            return Later("answer_of_another_task")
     return _task(task, status.strip().lower())
 
 
@@ -178,7 +179,11 @@ def _result_url(task: dict[str, Any]) -> str | None:
     data = result.get("data") if isinstance(result, dict) else None
     first = data[0] if isinstance(data, list) and data else None
     url = first.get("url") if isinstance(first, dict) else None
-    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
+    return url if isinstance(url, str) and (_is_address(url) or url.startswith("/")) else None
+
+
+def _is_address(url: str) -> bool:
+    return url.lower().startswith(("https://", "http://"))
 
 
 def _time(value: object) -> datetime | None:
@@ -227,7 +232,7 @@ def upload(exchange: Exchange, *, now: datetime) -> Uploaded | UploadRefused | L
         return refusal
     data = value.get("data") if isinstance(value, dict) else None
     url = data.get("url") if isinstance(data, dict) else None
-    if isinstance(url, str) and url.startswith(("https://", "http://")):
+    if isinstance(url, str) and _is_address(url):
         return Uploaded(url)
     return Later("answer_unreadable")
 

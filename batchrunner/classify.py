@@ -41,6 +41,8 @@ class Rule:
     says: re.Pattern[str] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     """Names and the values they must have; an empty value means any."""
+    wordless: bool = False
+    """Whether it is only about answers without an error of the API: those come from what stands before it."""
     verdict: Verdict
     reason: str
     """The word that is stored with the job."""
@@ -78,9 +80,11 @@ def _rule(
     reason: str,
     says: re.Pattern[str] | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    *,
+    wordless: bool = False,
 ) -> Rule:
     codes = frozenset(int(status) for status in statuses.split())
-    return Rule(id=id, statuses=codes, says=says, headers=headers, verdict=verdict, reason=reason)
+    return Rule(id=id, statuses=codes, says=says, headers=headers, wordless=wordless, verdict=verdict, reason=reason)
 
 
 _V = Verdict
@@ -88,6 +92,7 @@ _CLOUDFLARE = (("server", "cloudflare"), ("cf-ray", ""))
 RULES: tuple[Rule, ...] = (
     _rule("R8", "301 302 307 308", _V.ACCOUNT_STOP, "config"),
     _rule("R9", "303", _V.IN_DOUBT, "redirected"),
+    _rule("R20w", "400 411 412 413 414 417 422 428 431", _V.ACCOUNT_STOP, "config", wordless=True),
     _rule("R20c", "400", _V.REFUSED, "content_policy", CONTENT),
     _rule("R20", "400", _V.REFUSED, "invalid_request"),
     _rule("R21q", "401", _V.ACCOUNT_STOP, "quota", QUOTA),
@@ -134,8 +139,8 @@ CODES = {
 }
 """Documented error codes and the status whose row they stand for, when one comes in a 2xx answer (row R5)."""
 
-_TASK_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.:~=+@\-]{0,127}\Z")
-"""Ids are opaque, but one that could change a path is no id."""
+_TASK_ID = re.compile(r"^(?!\.{1,2}\Z)[\x21-\x7e]{1,256}\Z")
+"""Ids are opaque, and quoted whole in paths: only `.` and `..`, which quoting leaves alone, could change one."""
 
 
 def is_task_id(text: str) -> bool:
@@ -192,6 +197,8 @@ def _by_status(exchange: Exchange, status: int, error: Envelope | None, now: dat
     for rule in RULES:
         if status not in rule.statuses:
             continue
+        if rule.wordless and error is not None:
+            continue
         if rule.says is not None and not rule.says.search(words):
             continue
         if not all(_has_header(exchange, name, value) for name, value in rule.headers):
@@ -216,6 +223,8 @@ def _verdict(
     task_id: str | None = None,
 ) -> Submission:
     message = error.message or error.code if error else ""
+    if not message and verdict is Verdict.ACCOUNT_STOP and exchange.status is not None:
+        message = f"HTTP {exchange.status}"
     answer = Answer(
         rule=rule,
         body_started=exchange.body_started,

@@ -12,7 +12,11 @@ from typing import Any
 
 SHOWN = 300
 """Characters of a provider's message that are kept."""
+_READ = 4096
+"""Characters of it that are looked at: more than are kept, since what is left out was there too."""
 _QUERY = re.compile(r"""(https?://[^\s?"'<>]+)\?[^\s"'<>]+""", re.IGNORECASE)
+_BARE_QUERY = re.compile(r"""(?<=[^\s?"'<>])\?[^\s?="'<>]+=[^\s"'<>]*""")
+"""Of an address without its scheme."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -34,8 +38,8 @@ def parse(body: bytes) -> Any:
 
 def shown(text: object) -> str:
     """A provider's text as it may be stored and printed: one line, bounded, no control characters, no URL queries."""
-    line = _CONTROL.sub(" ", str(text)).strip()
-    line = _QUERY.sub(r"\1?…", line)
+    line = _CONTROL.sub(" ", str(text)[:_READ]).strip()
+    line = _BARE_QUERY.sub("?…", _QUERY.sub(r"\1?…", line))
     line = line.encode("utf-8", "replace").decode("utf-8")
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
 

@@ -110,7 +110,9 @@ POLLS = [
     pytest.param(task("completed", result=result("")), Later("result_missing"), id="an empty url"),
     pytest.param(task("completed", result=result(None)), Later("result_missing"), id="a null url"),
     pytest.param(task("completed", result=result("ftp://x/a")), Later("result_missing"), id="a url of another kind"),
-    pytest.param(task("completed", result=result("/a.mp4")), Later("result_missing"), id="a url without a host"),
+    pytest.param(task("completed", result=result("a.mp4")), Later("result_missing"), id="a word for a url"),
+    pytest.param(task("completed", result=result("/a.mp4")), Finished("/a.mp4", None), id="a url without a host"),
+    pytest.param(task("completed", result=result("HTTPS://h/a")), Finished("HTTPS://h/a", None), id="a loud url"),
     pytest.param(task("completed", result=[result()]), Later("result_missing"), id="a list for a result"),
     pytest.param(task("completed", result={"data": {"url": URL}}), Later("result_missing"), id="an object for data"),
     # progress
@@ -175,9 +177,19 @@ POLLS = [
     pytest.param(task(client_business_id=PURCHASE), Working("in_progress", None), id="our purchase"),
     pytest.param(task(client_business_id=""), Working("in_progress", None), id="an empty echo"),
     pytest.param(task(client_business_id=None), Working("in_progress", None), id="a null echo"),
-    pytest.param(task(client_business_id="br_2"), Later("answer_of_another_task"), id="another purchase"),
     pytest.param(
-        task("completed", result=result(), client_business_id="br_2"),
+        task(id="task_03K", client_business_id="br_2"), Later("answer_of_another_task"), id="another purchase"
+    ),
+    pytest.param(
+        {"status": "queued", "client_business_id": "br_2"},
+        Later("answer_of_another_task"),
+        id="another purchase and no id",
+    ),
+    pytest.param(
+        task(client_business_id="u123:other"), Working("in_progress", None), id="our own id outranks another echo"
+    ),
+    pytest.param(
+        task("completed", id="task_03K", result=result(), client_business_id="br_2"),
         Later("answer_of_another_task"),
         id="the clip of another purchase",
     ),
@@ -401,7 +413,7 @@ def test_a_poll_of_anything_has_an_outcome(found):
     outcome = poll(found, task_id=OURS, purchase_id=PURCHASE, others=OTHERS, now=NOW)
     match outcome:
         case Finished(url, expires_at):
-            assert url.startswith(("http://", "https://"))
+            assert url.lower().startswith(("http://", "https://", "/"))
             assert expires_at is None or expires_at.tzinfo is UTC
         case Working(status, progress):
             assert 0 < len(status) <= 40

@@ -72,7 +72,7 @@ TRANSPORT = [
         "answer_cut",
     ),
     ("T14 gzip unasked", answered(200, b"\x1f\x8b\x08\x00"), V.IN_DOUBT, "R6", "answer_unreadable"),
-    ("T15 early 4xx, cut", answered(413, b"", complete=False), V.REFUSED, "R29", "invalid_request"),
+    ("T15 early 4xx, cut", answered(413, b"", complete=False), V.ACCOUNT_STOP, "R20w", "config"),
     ("T16 cancelled before the body", failed("Cancelled", begun=False), V.UNSENT, "T1", "unreachable"),
     ("T17 cancelled in the body", failed("Cancelled", begun=True), V.IN_DOUBT, "T11", "no_answer"),
     ("T18 stale connection", failed("RemoteProtocolError", begun=True), V.IN_DOUBT, "T11", "no_answer"),
@@ -89,7 +89,7 @@ RESPONSES = [
     ("R1 unknown status", answered(200, {"id": "task_01K", "status": "?"}), V.ACCEPTED, "R1", "accepted"),
     ("R1 uuid", answered(200, {"id": "video_3f2a-11ee-b962"}), V.ACCEPTED, "R1", "accepted"),
     ("R1 task_id", answered(200, {"task_id": "task_01K"}), V.ACCEPTED, "R1", "accepted"),
-    ("R1 longest id", answered(200, {"id": "x" * 128}), V.ACCEPTED, "R1", "accepted"),
+    ("R1 longest id", answered(200, {"id": "x" * 256}), V.ACCEPTED, "R1", "accepted"),
     ("R2 id and error", answered(200, {**ACCEPTED, **error("x")}), V.ACCEPTED, "R2", "accepted"),
     ("R2 id and success false", answered(200, {"id": "a", "success": False}), V.ACCEPTED, "R2", "accepted"),
     # R3, an id that another job owns, is the store's to find: record_accepted says no
@@ -99,9 +99,9 @@ RESPONSES = [
     ("R4 number", answered(200, {"id": 17}), V.IN_DOUBT, "R4", "answer_unreadable"),
     ("R4 number and error", answered(200, {"id": 17, **error(400)}), V.IN_DOUBT, "R4", "answer_unreadable"),
     ("R4 object", answered(200, {"id": {"id": "a"}}), V.IN_DOUBT, "R4", "answer_unreadable"),
-    ("R4 too long", answered(200, {"id": "x" * 129}), V.IN_DOUBT, "R4", "answer_unreadable"),
-    ("R4 a path", answered(200, {"id": "../balance"}), V.IN_DOUBT, "R4", "answer_unreadable"),
-    ("R4 a query", answered(200, {"id": "a?b"}), V.IN_DOUBT, "R4", "answer_unreadable"),
+    ("R4 too long", answered(200, {"id": "x" * 257}), V.IN_DOUBT, "R4", "answer_unreadable"),
+    ("R4 the folder above", answered(200, {"id": ".."}), V.IN_DOUBT, "R4", "answer_unreadable"),
+    ("R1 any signs", answered(200, {"id": "../a?b#c%2F"}), V.ACCEPTED, "R1", "accepted"),
     ("R4 white space", answered(200, {"id": "a b"}), V.IN_DOUBT, "R4", "answer_unreadable"),
     ("R4 relay wrapper", answered(200, {"code": "success", "data": "task_1"}), V.IN_DOUBT, "R4", "answer_unreadable"),
     ("R5 known code", answered(200, error("insufficient_quota")), V.ACCOUNT_STOP, "R22", "quota"),
@@ -173,7 +173,17 @@ RESPONSES = [
     ("R26 408", answered(408), V.IN_DOUBT, "R26", "timeout"),
     ("R27 409", answered(409), V.IN_DOUBT, "R27", "conflict"),
     *[(f"R28, R29 {s}", answered(s), V.ACCOUNT_STOP, "R28", "config") for s in (410, 421, 426)],
-    *[(f"R29 {s}", answered(s), V.REFUSED, "R29", "invalid_request") for s in (411, 412, 413, 414, 417, 428, 431, 451)],
+    *[
+        (f"R29 {s}", answered(s, error("x")), V.REFUSED, "R29", "invalid_request")
+        for s in (411, 412, 413, 414, 417, 428, 431, 451)
+    ],
+    *[
+        (f"R20w {s} of what stands before the API", answered(s, HTML), V.ACCOUNT_STOP, "R20w", "config")
+        for s in (400, 411, 412, 413, 414, 417, 422, 428, 431)
+    ],
+    ("R20w 400 without a word", answered(400), V.ACCOUNT_STOP, "R20w", "config"),
+    ("R20w 400 without an error", answered(400, {"ok": 0}), V.ACCOUNT_STOP, "R20w", "config"),
+    ("R29 451 without a word", answered(451), V.REFUSED, "R29", "invalid_request"),
     ("R29 422", answered(422, error("content_policy_violation")), V.REFUSED, "R29c", "content_policy"),
     ("R30 425", answered(425), V.REFUSED_FOR_NOW, "R30", "too_early"),
     (
@@ -297,11 +307,18 @@ def test_the_task_id(task_id, value):
     assert judge(answered(200, value)).task_id == task_id
 
 
-@pytest.mark.parametrize(
-    "task_id", [".", "..", "/a", "a/b", "a%2fb", "-a", "", " a", "a ", "\na", "任务", "a\x00", "a#b"]
-)
+@pytest.mark.parametrize("task_id", [".", "..", "", " a", "a ", "a b", "\na", "\t", "任务", "a\x00", "a\x7f", "é"])
 def test_what_could_change_a_path_is_no_id(task_id):
     assert judge(answered(200, {"id": task_id})).verdict is V.IN_DOUBT
+
+
+@pytest.mark.parametrize("task_id", ["/a", "a/b", "../balance", "a%2fb", "-a", "a#b", "a?b", "...", '"', "~!@$&*()"])
+def test_any_other_signs_are_an_id(task_id):
+    assert judge(answered(200, {"id": task_id})).task_id == task_id
+
+
+def test_a_refusal_that_all_share_says_something():
+    assert judge(answered(400, HTML)).answer.message == "HTTP 400"
 
 
 def test_a_newline_at_the_end_is_no_id():
