@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 
 from batchrunner.errors import BatchrunnerError, ExitCode, ManifestError
@@ -21,6 +22,9 @@ def main() -> None:
             "  fix: python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/batchrunner --help\n"
         )
         sys.exit(ExitCode.USAGE)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a character shows its code, not half a text
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = run()
     except ManifestError as error:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -22,7 +23,7 @@ from batchrunner.manifest import Loaded, Options, load_manifest, parse_manifest,
 from batchrunner.media import frames
 from batchrunner.model import Batch, Job, Money, WantedJob
 from batchrunner.outputs import OutputFolder, write_whole
-from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
+from batchrunner.providers.http import HttpClient, checked_base_url, checked_key, is_loopback
 from batchrunner.providers.toapis import ToApis
 from batchrunner.report import summary
 from batchrunner.runner.board import Stop
@@ -145,7 +146,8 @@ class Session:
     @property
     def cap(self) -> int | None:
         """What the batch may cost in all."""
-        return self.request.max_cost if self.request.max_cost is not None else self.loaded.manifest.max_cost
+        caps = [cap for cap in (self.request.max_cost, self.loaded.manifest.max_cost) if cap is not None]
+        return min(caps, default=None)
 
     def price(self, billing_key: str, seconds: int) -> int | None:
         """What one clip costs, by the user's own prices."""
@@ -213,7 +215,9 @@ class Session:
 
     def idle_report(self) -> Report:
         """The report of a run that has nothing to do."""
-        return self.report(Outcome(stops=frozenset(), counts=dict(self.counts()), blocked={}, left=0, purchases=0))
+        doubts = len(self.plan.in_doubt)
+        counts = dict(self.counts())
+        return self.report(Outcome(stops=frozenset(), counts=counts, blocked={}, left=0, purchases=0, doubts=doubts))
 
     def report(self, outcome: Outcome) -> Report:
         """What the outcome means, with the rows behind it."""
@@ -310,14 +314,15 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
     loaded = load(request.manifest, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
     check_tags(loaded, request.tags)
-    manifest = loaded.manifest
-    if request.max_cost is not None and manifest.prices is None:
+    if request.only is not None and not any(request.selects(job) for job in loaded.jobs):
         raise UsageError(
-            "--max-cost needs prices, and the manifest has none; nothing was sent",
-            fix="add `prices: {currency: USD, per_second: {720P: …}}` to the manifest",
+            f"no job has a key that matches {request.only!r}; nothing was sent",
+            fix="see the keys: batchrunner ls, or leave --only out",
         )
-    host = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL).split("//")[1]
-    endpoint = "emulator" if request.emulator else host.rpartition("@")[2].split("/")[0].rsplit(":", 1)[0]
+    manifest = loaded.manifest
+    if request.max_cost is not None:
+        _check_prices(loaded)
+    endpoint = "emulator" if request.emulator else _endpoint(environ)
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
     folder = OutputFolder(root.absolute())
@@ -349,12 +354,33 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
         )
 
 
+def _check_prices(loaded: Loaded) -> None:
+    """A ceiling holds only what has a price."""
+    prices = loaded.manifest.prices
+    requests = (job.request for job in loaded.jobs)
+    lacking = {
+        one.billing_key for one in requests if prices is None or prices.of(one.billing_key, one.duration) is None
+    }
+    if lacking:
+        raise UsageError(
+            f"--max-cost needs prices, and the manifest has none for {', '.join(sorted(lacking))}; nothing was sent",
+            fix="add `prices: {currency: USD, per_second: {720P: …}}` to the manifest",
+        )
+
+
+def _endpoint(environ: Mapping[str, str]) -> str:
+    """Whose tasks a run makes: the API's host; this machine is one host whatever it is called."""
+    host = urlsplit(checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)).hostname or ""
+    return "localhost" if is_loopback(host) else host
+
+
 async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
     """The first signal ends the run in good order, the second at once; both are safe."""
     import signal
 
     kinds = [signal.SIGINT, signal.SIGTERM]
-    if hangup := getattr(signal, "SIGHUP", None):
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup asks us to stay
         kinds.append(hangup)
     with anyio.open_signal_receiver(*kinds) as signals:
         stopping = False

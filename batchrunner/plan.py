@@ -57,25 +57,17 @@ class Plan:
 def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
     """Compare the two and say what changes; `only` and `limit` of a run do not matter here."""
     rows = list(stored)
-    by_key = {row.key: row for row in rows}
-    keys = {job.key for job in wanted}
-    movable: dict[str, list[StoredJob]] = {}
-    for one in sorted(rows, key=_bought_last):
-        if one.key not in keys:
-            movable.setdefault(one.fingerprint, []).append(one)
+    matched = match(wanted, rows)
     added, replaced, kept, to_send, changed, moved = [], [], [], [], [], []
-    matched: dict[int, WantedJob] = {}
     for job in wanted:
-        row: StoredJob | None = by_key.get(job.key)
-        if row is None and (fits := movable.get(job.fingerprint)):
-            row = fits.pop()
-            moved.append(job.key)
+        row = matched.get(job.key)
         if row is None:
             added.append(job)
             to_send.append(job)
             continue
-        matched[row.id] = job
         differs = row.fingerprint != job.fingerprint
+        if row.key != job.key:
+            moved.append(job.key)
         if differs and _unpaid(row):
             replaced.append((row.id, job))
             to_send.append(job)
@@ -85,8 +77,10 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
             to_send.append(job)
         elif differs:
             changed.append(job.key)
-    orphaned = [row for row in rows if row.wanted and row.id not in matched]
-    found = [(row.state, matched[row.id].key) for row in rows if row.id in matched]
+    owners = {row.id: key for key, row in matched.items()}
+    found = [(row.state, owners.get(row.id, row.key)) for row in rows if row.id in owners]
+    others = [(row.state, row.key) for row in rows if row.id not in owners]
+    orphaned = [row for row in rows if row.wanted and row.id not in owners]
     sending = {job.key for job in to_send}
     return Plan(
         changes=Changes(
@@ -94,9 +88,8 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
         ),
         to_send=tuple(to_send),
         done=_keys(found, JobState.DONE),
-        collecting=_keys(found, JobState.RUNNING, JobState.FETCHING)
-        + tuple(row.key for row in rows if row.id not in matched and row.state in _AT_PROVIDER),
-        in_doubt=_keys(found, JobState.IN_DOUBT, JobState.SUBMITTING),
+        collecting=_keys(found + others, JobState.RUNNING, JobState.FETCHING),
+        in_doubt=_keys(found + others, JobState.IN_DOUBT, JobState.SUBMITTING),
         failed=tuple(key for key in _keys(found, JobState.FAILED) if key not in sending),
         changed=tuple(changed),
         moved=tuple(moved),
@@ -104,7 +97,34 @@ def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
     )
 
 
-_AT_PROVIDER = (JobState.RUNNING, JobState.FETCHING)
+def match(wanted: Sequence[WantedJob], rows: Sequence[StoredJob]) -> dict[str, StoredJob]:
+    """The row of each wanted job, by key; what was bought is found again wherever the manifest has moved it.
+
+    The same key and request first; then the same request under another key, what was bought first of all, so that
+    renumbered ids take their clips along; only then the same key with another request.
+    """
+    by_key = {row.key: row for row in rows}
+    by_key |= {row.key: row for row in rows if row.wanted}  # a job that was dropped may have left its key to another
+    matched = {
+        job.key: row
+        for job in wanted
+        if (row := by_key.get(job.key)) is not None and row.fingerprint == job.fingerprint
+    }
+    taken = {row.id for row in matched.values()}
+    movable: dict[str, list[StoredJob]] = {}
+    for one in sorted(rows, key=_bought_last):
+        if one.id not in taken:
+            movable.setdefault(one.fingerprint, []).append(one)
+    for job in wanted:
+        if job.key not in matched and (fits := movable.get(job.fingerprint)):
+            matched[job.key] = fits.pop()
+            taken.add(matched[job.key].id)
+    for job in wanted:
+        same_key = by_key.get(job.key)
+        if job.key not in matched and same_key is not None and same_key.id not in taken:
+            matched[job.key] = same_key
+            taken.add(same_key.id)
+    return matched
 
 
 def _bought_last(row: StoredJob) -> tuple[bool, bool, int]:

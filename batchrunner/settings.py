@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 API_BASE_URL = "https://toapis.com"
 
@@ -16,6 +17,8 @@ POLL_FLOOR = 5.0
 
 SUBMIT_DEADLINE = 180.0
 """Seconds for one whole submission; a live ToAPIs client waits as long (API facts §6): a slow answer is cheaper than none."""
+LONGEST_WAIT = timedelta(hours=1)
+"""What a pending job ever has to wait for, `Retry-After` included; a later time was written by a clock that was wrong."""
 SUBMIT_GRACE = 30.0
 """Seconds that requests under way get to be answered and recorded after the first Ctrl-C."""
 CALL_TIMEOUT = 30.0

@@ -93,7 +93,7 @@ def _bought(session: Session, report: Report) -> str:
 
 
 def _in_doubt(session: Session, report: Report) -> Iterator[str]:
-    count = report.outcome.counts.get(JobState.IN_DOUBT, 0)
+    count = report.outcome.doubts
     if count:
         noun = "submission" if count == 1 else "submissions"
         yield f"  doubt   {count} {noun} may have been paid for, but the answer was lost; nothing was sent again"
@@ -152,6 +152,8 @@ def as_json(session: Session, report: Report) -> str:
             "exit_code": int(report.exit_code),
             "counts": {state.value: count for state, count in report.outcome.counts.items() if count},
             "stopped": sorted(stop.value for stop in report.outcome.stops),
+            "in_doubt": report.outcome.doubts,
+            "missing_files": [job.key for job in session.missing_files()],
             "folder": str(report.folder),
             "database": str(report.database),
         },

@@ -62,7 +62,7 @@ def run(args: list[str] | None = None) -> ExitCode:
             error.show()
         return ExitCode.USAGE
     except click.Abort:
-        say("stopped; nothing was sent", err=True)
+        say("stopped; what is recorded stays recorded, run the same command to go on", err=True)
         return ExitCode.SIGINT
     except click.exceptions.Exit as left:
         return ExitCode(left.exit_code)

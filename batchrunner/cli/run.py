@@ -145,7 +145,11 @@ def _ask(count: int) -> None:
     jobs = f"{count} paid {'clip' if count == 1 else 'clips'}"
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
         raise UsageError(f"{jobs} need a yes and there is no terminal to ask; nothing was sent", fix="add --yes")
-    if not click.confirm(f"Buy {jobs}?", default=False, err=True):
+    try:
+        yes = click.confirm(f"Buy {jobs}?", default=False, err=True)
+    except click.Abort:
+        yes = False
+    if not yes:
         raise UsageError("nothing was sent", fix="rehearse free of charge with --emulator, or buy fewer with --limit N")
 
 

@@ -19,7 +19,7 @@ def shown(path: Path) -> str:
     """A path as people write it from where they are."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):  # elsewhere, or the folder that we are in was removed
         return str(path)
 
 

@@ -41,10 +41,13 @@ def exit_code(outcome: Outcome) -> ExitCode:
             return ExitCode.SIGINT
         if Stop.SIGTERM in outcome.stops:
             return ExitCode.SIGTERM
-    if outcome.counts.get(JobState.IN_DOUBT) or outcome.counts.get(JobState.SUBMITTING):
+    in_doubt = outcome.doubts or outcome.counts.get(JobState.IN_DOUBT) or outcome.counts.get(JobState.SUBMITTING)
+    if in_doubt:
         codes.add(ExitCode.IN_DOUBT)
     if outcome.blocked or outcome.left:
         codes.add(ExitCode.PROVIDER)
+    if outcome.counts.get(JobState.PENDING) and not (codes or outcome.limited):
+        codes.add(ExitCode.PROVIDER)  # work is left and nothing said so: never 0
     if outcome.counts.get(JobState.FAILED):
         codes.add(ExitCode.SOME_FAILED)
     return next((code for code in SEVERITY if code in codes), ExitCode.DONE)

@@ -53,6 +53,10 @@ class Outcome:
     left: int
     """Finished clips that the next run has to fetch."""
     purchases: int
+    doubts: int = 0
+    """Jobs in doubt in the whole batch, also those that the manifest or `--only` leaves out."""
+    limited: bool = False
+    """Whether the run bought as many as `--limit` lets it."""
 
 
 class Runner:
@@ -140,6 +144,7 @@ class Runner:
             counts = await self._writer.run(
                 context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
             )
+            doubts = await self._writer.run(self._doubts)
         finally:
             await self._writer.close()
         return Outcome(
@@ -148,7 +153,13 @@ class Runner:
             blocked=dict(board.blocked),
             left=board.left,
             purchases=board.purchases,
+            doubts=doubts,
+            limited=board.purchase_limit is not None and board.purchases >= board.purchase_limit,
         )
+
+    def _doubts(self) -> int:
+        store, batch = self._context.store, self._context.batch
+        return sum(1 for _ in store.jobs(batch.id, states=[JobState.IN_DOUBT], wanted_only=False))
 
     async def _take_stock(self) -> None:
         """Rebuild the board from the store. What was being submitted when the last run died is in doubt from now on."""

@@ -43,7 +43,9 @@ class Changes:
     Those that had failed or were cancelled are pending again, as another purchase. Paid ones are left as they are.
     """
     kept: tuple[tuple[int, WantedJob], ...] = ()
-    """Jobs sent already, by id: they keep their request and take the manifest's key, position and tags.
+    """Jobs of the same request, or sent already, by id: they take the manifest's key, position and tags.
+
+    Those that are still pending take its request too: the frames' content is the same, but their folder may have moved.
 
     Until their clip is saved they take its output as well: paths are unique among what the manifest asks for now.
     """
@@ -120,12 +122,16 @@ class Store(Protocol):
     # transitions
 
     def recover(self, batch_id: int, *, now: datetime) -> int:
-        """Start-up: every `submitting` becomes `in_doubt(crash)`, never `pending`. How many."""
+        """Start-up: every `submitting` becomes `in_doubt(crash)`, never `pending`. How many.
+
+        No pending job waits longer than `settings.LONGEST_WAIT` from now.
+        """
 
     def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
         """pending -> submitting, with a new attempt, whose id is returned.
 
-        None when the job is no longer pending or when spent + committed + this price would pass `cap` (micro-units).
+        None when the job is no longer pending or when spent + committed + this price would pass `cap` (micro-units),
+        or has no price at all while there is a cap.
         """
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:

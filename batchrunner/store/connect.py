@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from batchrunner.errors import StorageError
@@ -82,6 +83,8 @@ def _connect(uri: str) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA trusted_schema = OFF")
+    # The plan shows what `--only` selects; the database must not have an opinion of its own, as its GLOB would.
+    connection.create_function("key_matches", 2, fnmatchcase, deterministic=True)
     return connection
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Money, WantedJob
+from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import IN_FLIGHT, JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes, StoredJob
 from batchrunner.store.faults import broken_rule
@@ -212,7 +213,11 @@ class MemoryStore:
             for job_id, wanted in changes.kept:
                 if row := self._of(batch_id, job_id):
                     output = row.job.output if row.job.state is JobState.DONE else wanted.output
-                    job = replace(row.job, key=wanted.key, output=output, tags=wanted.tags, wanted=True)
+                    same = row.job.state is JobState.PENDING and row.job.fingerprint == wanted.fingerprint
+                    request = wanted.request if same else row.job.request
+                    job = replace(
+                        row.job, key=wanted.key, output=output, tags=wanted.tags, request=request, wanted=True
+                    )
                     self._place(replace(row, job=job, position=wanted.position))
             for wanted in changes.added:
                 self._add(batch_id, wanted)
@@ -320,14 +325,18 @@ class MemoryStore:
 
     def recover(self, batch_id: int, *, now: datetime) -> int:
         jobs = list(self.jobs(batch_id, states=[JobState.SUBMITTING], wanted_only=False))
+        late = [job for job in self.jobs(batch_id, states=[JobState.PENDING], wanted_only=False) if job.not_before]
         with self.transaction():
+            for job in late:
+                if job.not_before and job.not_before > now + LONGEST_WAIT:
+                    self._place(replace(self._rows[job.id], job=replace(job, not_before=None)))
             for job in jobs:
                 self._move(job.id, JobEvent.UNANSWERED, reason=CRASH_REASON, message=CRASH_MESSAGE)
         return len(jobs)
 
     def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
         row = self._rows.get(job_id)
-        if row is None or (cap is not None and self._would_cost(row.batch_id, intent) > cap):
+        if row is None or (cap is not None and self._passes(cap, row.batch_id, intent)):
             return None
         with self.transaction():
             changes: dict[str, Any] = {
@@ -354,9 +363,10 @@ class MemoryStore:
         charged = self._charged(row)
         self._put(self._rows, job_id, replace(row, job=replace(row.job, price=charged.price if charged else None)))
 
-    def _would_cost(self, batch_id: int, intent: Intent) -> int:
+    def _passes(self, cap: int, batch_id: int, intent: Intent) -> bool:
+        """Whether the purchase could pass the cap; one without a price always could."""
         money = self.money(batch_id)
-        return money.spent + money.committed + (intent.price or 0)
+        return intent.price is None or money.spent + money.committed + intent.price > cap
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         if task_id in self._tasks:

@@ -27,7 +27,6 @@ from batchrunner.store.rows import (
     STORED_JOB_COLUMNS,
     to_asset,
     to_batch,
-    to_glob,
     to_job,
     to_list,
     to_stored_job,
@@ -39,7 +38,7 @@ PAGE = 1000
 """Rows that are read at once; between pages the connection is free and the WAL may be reset."""
 
 SELECTED = """
-    (? IS NULL OR key GLOB ?)
+    (? IS NULL OR key_matches(key, ?))
     AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value IN (SELECT value FROM json_each(?))))
 """
 """Jobs that a run is about; its parameters are `_selection`'s."""
@@ -215,6 +214,5 @@ class Questions(Connection):
 
 
 def _selection(only: str | None, tags: Sequence[str]) -> tuple[str | None, ...]:
-    glob = None if only is None else to_glob(only)
     words = to_list(tags) if tags else None
-    return glob, glob, words, words
+    return only, only, words, words

@@ -46,35 +46,6 @@ def to_list(words: Sequence[str]) -> str:
     return json.dumps(list(words), ensure_ascii=False)
 
 
-def to_glob(pattern: str) -> str:
-    """What `fnmatchcase` takes, as SQLite's GLOB: it negates with `^`, and a bracket must be closed."""
-    parts: list[str] = []
-    at = 0
-    while at < len(pattern):
-        end = _end_of_class(pattern, at) if pattern[at] == "[" else -1
-        if end < 0:
-            parts.append("[[]" if pattern[at] == "[" else pattern[at])
-            at += 1
-        else:
-            parts.append(_to_class(pattern[at + 1 : end]))
-            at = end + 1
-    return "".join(parts)
-
-
-def _end_of_class(pattern: str, start: int) -> int:
-    """Where the bracket that opens at `start` closes, or -1; a `]` that comes first belongs to the class."""
-    first = start + 2 if pattern[start + 1 : start + 2] == "!" else start + 1
-    return pattern.find("]", first + 1)
-
-
-def _to_class(body: str) -> str:
-    if body == "^":
-        return "^"
-    if body[0] == "^":
-        return f"[{body[1:]}^]"  # anywhere but first it stands for itself
-    return f"[^{body[1:]}]" if body[0] == "!" else f"[{body}]"
-
-
 def to_batch(row: sqlite3.Row) -> Batch:
     return Batch(
         id=row["id"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, WantedJob
+from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
 from batchrunner.store.connect import open_for_reading, open_for_writing
@@ -25,8 +26,8 @@ UNPAID = """
 """
 """Jobs whose request the manifest may still change: nothing is bought for them, nor can be before they are claimed."""
 
-KEPT = ("key", "position", "tags", "output")
-"""What a job that was sent takes of the manifest."""
+KEPT = ("key", "position", "tags", "output", "request", "fingerprint")
+"""What a job takes of the manifest whose request it has, or was sent with."""
 
 
 class SqliteStore(Questions):
@@ -120,9 +121,11 @@ class SqliteStore(Questions):
     def _keep(self, batch_id: int, job_id: int, wanted: WantedJob) -> None:
         sql = """
             UPDATE jobs SET key = :key, position = :position, tags = :tags, wanted = 1,
-                output = CASE state WHEN 'done' THEN output ELSE :output END
+                output = CASE state WHEN 'done' THEN output ELSE :output END,
+                request = CASE WHEN state = 'pending' AND fingerprint = :fingerprint THEN :request ELSE request END
             WHERE id = :id AND batch_id = :batch_id AND (key <> :key OR position <> :position OR tags <> :tags
-                OR wanted = 0 OR (output <> :output AND state <> 'done'))
+                OR wanted = 0 OR (output <> :output AND state <> 'done')
+                OR (request <> :request AND state = 'pending' AND fingerprint = :fingerprint))
         """
         columns = {name: value for name, value in wanted_columns(wanted).items() if name in KEPT}
         self._run(sql, {**columns, "id": job_id, "batch_id": batch_id})
@@ -141,7 +144,9 @@ class SqliteStore(Questions):
     # transitions
 
     def recover(self, batch_id: int, *, now: datetime) -> int:
+        too_late = "UPDATE jobs SET not_before = NULL WHERE batch_id = ? AND state = 'pending' AND not_before > ?"
         with self.transaction():
+            self._run(too_late, (batch_id, to_text(now + LONGEST_WAIT)))
             sql = "SELECT id FROM jobs WHERE batch_id = ? AND wanted IN (0, 1) AND state = ?"
             rows = self._rows(sql, (batch_id, JobState.SUBMITTING))
             for row in rows:
@@ -152,7 +157,7 @@ class SqliteStore(Questions):
     def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
         with self.transaction():
             job = self._row("SELECT batch_id, attempts, billing_key, seconds FROM jobs WHERE id = ?", (job_id,))
-            if job is None or (cap is not None and self._would_cost(job["batch_id"], intent) > cap):
+            if job is None or (cap is not None and self._passes(cap, job["batch_id"], intent)):
                 return None
             columns = {
                 "purchase_id": intent.purchase_id,
@@ -172,9 +177,10 @@ class SqliteStore(Questions):
             priced = (intent.purchase_id, intent.price, job["billing_key"], job["seconds"], intent.body_sha256)
             return int(self._rows(sql, (job_id, *priced, to_text(now)))[0]["id"])
 
-    def _would_cost(self, batch_id: int, intent: Intent) -> int:
+    def _passes(self, cap: int, batch_id: int, intent: Intent) -> bool:
+        """Whether the purchase could pass the cap; one without a price always could."""
         money = self.money(batch_id)
-        return money.spent + money.committed + (intent.price or 0)
+        return intent.price is None or money.spent + money.committed + intent.price > cap
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         with self.transaction():

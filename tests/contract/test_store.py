@@ -301,7 +301,9 @@ def test_billing_seconds_and_unpriced_purchases(store):
     added = (wanted("a"), wanted("b", 1), wanted("cat", 2, request=RICH))
     store.apply(batch_id, Changes(added=added), now=NOW)
     for job, price in zip(store.jobs(batch_id), (None, 7, None), strict=True):
-        store.record_intent(job.id, intent(job.key, price), cap=5, now=NOW)  # the cap holds what has a price
+        assert store.record_intent(job.id, intent(job.key, price), cap=5, now=NOW) is None  # nor what has no price
+        if price is None:
+            assert store.record_intent(job.id, intent(job.key, price), cap=None, now=NOW)
     assert store.money(batch_id) == Money(committed=0, seconds={"720P": 5, "1080P+Sound": 10}, unpriced=2)
     store.record_refused(1, NO, reason="x", now=NOW)
     assert store.money(batch_id) == Money(seconds={"1080P+Sound": 10}, unpriced=1)

@@ -98,10 +98,23 @@ def test_another_key_for_the_same_request(state):
     assert bool(found.to_send) is (state is S.PENDING)
 
 
-def test_keys_that_swap_their_requests_are_no_move():
+def test_keys_that_swap_their_requests_take_their_clips_along():
     rows = [stored("a", S.DONE, id=1, content="x"), stored("b", S.DONE, id=2, content="y")]
     found = plan([wanted("a", "y"), wanted("b", "x")], rows)
-    assert (found.changed, found.moved, found.to_send) == (("a", "b"), (), ())
+    assert (found.changed, found.moved, found.to_send) == ((), ("a", "b"), ())
+
+
+def test_renumbered_ids_buy_only_what_is_new():
+    rows = [stored("s1", S.DONE, id=1, content="alpha"), stored("s2", S.DONE, id=2, content="beta")]
+    found = plan([wanted("s1", "new"), wanted("s2", "alpha"), wanted("s3", "beta")], rows)
+    assert [job.key for job in found.to_send] == ["s1"]
+    assert (found.moved, found.changed, found.done) == (("s2", "s3"), (), ("s2", "s3"))
+
+
+@pytest.mark.parametrize("state", [S.IN_DOUBT, S.SUBMITTING])
+def test_a_doubt_is_not_forgotten_because_the_manifest_dropped_it(state):
+    found = plan([], [stored("a", state, id=1)])
+    assert found.in_doubt == ("a",)
 
 
 @pytest.mark.parametrize("state", JobState)

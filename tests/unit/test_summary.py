@@ -25,7 +25,11 @@ CODES = [
     pytest.param(ended(), X.DONE, id="all done"),
     pytest.param(ended(counts={}), X.DONE, id="nothing was asked"),
     pytest.param(ended(counts={S.DONE: 1, S.CANCELLED: 2}), X.DONE, id="cancelled is what was asked"),
-    pytest.param(ended(counts={S.DONE: 1, S.PENDING: 2}), X.DONE, id="--limit: the rest is for another run"),
+    pytest.param(
+        ended(counts={S.DONE: 1, S.PENDING: 2}, limited=True), X.DONE, id="--limit: the rest is for another run"
+    ),
+    pytest.param(ended(counts={S.DONE: 1, S.PENDING: 2}), X.PROVIDER, id="work is left and nothing says why"),
+    pytest.param(ended(counts={S.PENDING: 2}, doubts=1), X.IN_DOUBT, id="11: a doubt outside the selection"),
     pytest.param(ended(counts={S.FAILED: 1}), X.SOME_FAILED, id="3: one failed"),
     pytest.param(ended(Stop.DEADLINE), X.DEADLINE, id="6: deadline"),
     pytest.param(ended(Stop.BUDGET), X.BUDGET, id="5: budget"),
