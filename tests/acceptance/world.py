@@ -180,9 +180,12 @@ class World:
         return cls(cwd, elsewhere, env)
 
     def manifest(self, jobs: list[dict[str, Any]], *, path: str = "batch.yaml", **top: Any) -> str:
-        """Write a manifest and return its path from the user's folder; limits are fast unless they are given."""
+        """Write a manifest and return its path from the user's folder; limits are fast unless they are given.
+
+        Prompts are sent as they are given here: braces are doubled, so that none is a placeholder.
+        """
         limits = {**FAST, **top.pop("limits", {})}
-        document = {"version": 1, **top, "limits": limits, "jobs": jobs}
+        document = {"version": 1, **top, "limits": limits, "jobs": list(map(_literal, jobs))}
         target = self.cwd / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), "utf-8")
@@ -273,3 +276,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 SIGINT, SIGTERM, SIGKILL = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGKILL)
+
+
+def _literal(job: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.replace("{", "{{").replace("}", "}}") if name == "prompt" and isinstance(value, str) else value
+        for name, value in job.items()
+    }
