@@ -6,8 +6,10 @@ for a lost answer; everything else keeps connections alive. Neither follows redi
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import re
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -24,6 +26,13 @@ from batchrunner.settings import CALL_TIMEOUT, MAX_ANSWER_BYTES, SUBMIT_DEADLINE
 CONNECT_TIMEOUT = 15.0
 MAX_REDIRECTS = 3
 """Of a result file; API calls follow none."""
+CALL_DEADLINE = 60.0
+"""Seconds for one whole question, however busily the server sends a byte now and then."""
+UPLOAD_SPEED = 32 << 10
+"""Bytes in a second that a slow line still sends: an upload gets its deadline and the time that its file takes."""
+SLOW_FOR = 60.0
+SLOWEST = 1 << 10
+"""A result file that comes more slowly than this many bytes in a second, for a minute, is given up and asked for again."""
 POOL = 16
 """Connections of the second lane: httpx's cost grows with the size of its pool (performance notes §2)."""
 _KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
@@ -95,6 +104,7 @@ class HttpClient:
     def __init__(self, base_url: str, key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.host = urlsplit(base_url).hostname or ""
         self._base_url = base_url
+        self._echoes = _spelled(key)
         self._key = key
         self._transport = transport
         self._stack = AsyncExitStack()
@@ -134,13 +144,16 @@ class HttpClient:
 
     async def get(self, path: str) -> Exchange:
         """GET an API answer."""
-        return await self._exchange(self._quick, "GET", path)
+        return await self._exchange(self._quick, "GET", path, within=CALL_DEADLINE)
 
     async def post_file(self, path: str, *, field: str, name: str, content: bytes, mime: str) -> Exchange:
         """POST a multipart file."""
-        return await self._exchange(self._quick, "POST", path, files={field: (name, content, mime)})
+        within = CALL_DEADLINE + len(content) / UPLOAD_SPEED
+        return await self._exchange(self._quick, "POST", path, within=within, files={field: (name, content, mime)})
 
-    async def _exchange(self, client: httpx.AsyncClient, method: str, path: str, **request: Any) -> Exchange:
+    async def _exchange(
+        self, client: httpx.AsyncClient, method: str, path: str, *, within: float | None = None, **request: Any
+    ) -> Exchange:
         seen: list[str] = []
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -155,34 +168,39 @@ class HttpClient:
         begun = True
         try:
             url = self._base_url + path
-            async with client.stream(method, url, extensions={"trace": trace}, **request) as response:
-                status, headers = response.status_code, response.headers
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        break
-                else:
-                    complete = True
+            with anyio.fail_after(within):
+                async with client.stream(method, url, extensions={"trace": trace}, **request) as response:
+                    status, headers = response.status_code, response.headers
+                    async for chunk in response.aiter_raw():
+                        body += chunk
+                        if len(body) > MAX_ANSWER_BYTES:
+                            break
+                    else:
+                        complete = True
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as failure:
             error = _kind(failure)
             begun = any(event.endswith(_BODY_BEGUN) for event in seen) or (
                 not seen and not isinstance(failure, _SURELY_UNSENT)
             )
+        plain, whole = _unpacked(bytes(body[:MAX_ANSWER_BYTES]))
         return Exchange(
             status=status,
-            headers={name.lower(): self._scrubbed(value) for name, value in headers.items()},
-            body=bytes(body[:MAX_ANSWER_BYTES]).replace(self._key.encode(), b"***"),
-            complete=complete,
+            headers={name.lower(): self._scrubbed(value.encode()).decode() for name, value in headers.items()},
+            body=self._scrubbed(plain),
+            complete=complete and whole,
             body_started=begun,
             error=error,
         )
 
-    def _scrubbed(self, text: str) -> str:
-        return text.replace(self._key, "***")
+    def _scrubbed(self, text: bytes) -> bytes:
+        return self._echoes.sub(b"***", text)
 
     @asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[Download]:
-        """Open a result file, without the key, following at most three redirects that may be followed."""
+        """Open a result file, without the key, following at most three redirects that may be followed.
+
+        An address without a host is one of the API's own.
+        """
         async with AsyncExitStack() as stack:
             response, error = await self._opened(stack, url)
             if response is None:
@@ -197,16 +215,19 @@ class HttpClient:
             )
 
     async def _opened(self, stack: AsyncExitStack, url: str) -> tuple[httpx.Response | None, str | None]:
+        if url.startswith("/"):
+            url = _joined(self._base_url, url)
         for _ in range(MAX_REDIRECTS + 1):
             if not self._may_read(url):
                 return None, "refused_url"
             try:
-                response = await stack.enter_async_context(self._open.stream("GET", url))
+                with anyio.fail_after(CALL_DEADLINE):
+                    response = await stack.enter_async_context(self._open.stream("GET", url))
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as failure:
                 return None, _kind(failure)
             if response.status_code not in (301, 302, 303, 307, 308):
                 return response, None
-            url = urljoin(url, response.headers.get("location", ""))
+            url = _joined(url, response.headers.get("location", ""))
         return None, "too_many_redirects"
 
     def _may_read(self, url: str) -> bool:
@@ -229,10 +250,51 @@ def _kind(failure: BaseException) -> str:
     return type(failure).__name__
 
 
+def _spelled(key: str) -> re.Pattern[bytes]:
+    """The key in any dress that an echo may come in: as it is, or escaped for JSON (twice too), an address or HTML."""
+    return re.compile("".join(map(_spellings, key)).encode(), re.IGNORECASE)
+
+
+def _spellings(sign: str) -> str:
+    """No two of them begin alike, or an echo of the half of a key would be tried in every combination."""
+    code, entity = ord(sign), html.escape(sign)
+    entities = rf"&#(?:0{{0,6}}{code}|x0{{0,6}}{code:x});" + ("" if entity == sign else f"|{entity}")
+    return rf"(?:\\{{0,8}}(?:{re.escape(sign)}|u00{code:02x})|%(?:25){{0,3}}{code:02x}|{entities})"
+
+
+def _unpacked(body: bytes) -> tuple[bytes, bool]:
+    """An answer as it was before a server packed it, although it was asked not to; and whether it is whole."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body, True
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = unpacker.decompress(body, MAX_ANSWER_BYTES)
+    except zlib.error:
+        return body, False
+    return plain, unpacker.eof
+
+
+def _joined(base: str, url: str) -> str:
+    """The address that `url` means on a page at `base`; empty when it is none."""
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return ""
+
+
 async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The bytes of a file, as long as they come fast enough; the time that is spent on them elsewhere does not count."""
+    waited, came = 0.0, 0
+    asked = anyio.current_time()
     try:
         async for chunk in response.aiter_raw():
+            waited, came = waited + anyio.current_time() - asked, came + len(chunk)
+            if waited >= SLOW_FOR:
+                if came < SLOWEST * waited:
+                    raise DownloadBroken("too slow")
+                waited, came = 0.0, 0
             yield chunk
+            asked = anyio.current_time()
     except (httpx.HTTPError, httpx.StreamError, OSError) as failure:
         raise DownloadBroken(_kind(failure)) from None
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -257,7 +258,28 @@ async def test_an_answer_names_its_task_and_its_purchase(provider):
     _, found = await buy(provider)
     told = json.loads((await provider.poll("br_1")).body)
     assert (told["id"], told["client_business_id"]) == (found.task_id, "br_1")
-    assert await ask(provider, found.task_id, purchase="br_2") == Later("answer_of_another_task")
+    assert isinstance(await ask(provider, found.task_id, purchase="br_2"), Finished)  # the id that we kept says whose
+
+
+async def test_an_answer_about_another_purchase_and_another_task_is_none(provider):
+    await buy(provider)
+    assert await ask(provider, "br_1", purchase="br_2") == Later("answer_of_another_task")
+
+
+@pytest.mark.parametrize("task_id", ["../../v1/balance", "a/b?c=d#e", "...", '"%2F"'])
+async def test_an_id_of_any_signs_is_asked_for_whole(task_id):
+    asked = []
+
+    def handler(request):
+        asked.append(request.url.raw_path.decode())
+        return answer(404, {"error": {"code": "task_not_found", "message": "m"}})
+
+    async with HttpClient("https://toapis.com", KEY, transport=httpx.MockTransport(handler)) as http:
+        await ToApis(http, dialect=FrameDialect.URLS).poll(task_id)
+    (path,) = asked
+    assert path.startswith(GENERATIONS + "/")
+    assert unquote(path.removeprefix(GENERATIONS + "/")) == task_id
+    assert path.count("/") == 4
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
 """What the transport really did, against servers that misbehave on real sockets: was a byte of the body on its way?"""
 
+import gzip
+import html
+import json
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
+import anyio
 import certifi
 import httpx
 import pytest
@@ -579,7 +585,9 @@ REFUSED = [
     ("https://toapis.com", "ftp://files.toapis.com/a.mp4"),
     ("https://toapis.com", "https:///a.mp4"),
     ("https://toapis.com", "https://[::1"),
-    ("https://toapis.com", "/a.mp4"),
+    ("https://toapis.com", "a.mp4"),
+    ("https://toapis.com", "//127.0.0.1/a.mp4"),
+    ("https://toapis.com", "//[::1"),
     ("https://toapis.com", ""),
     ("http://127.0.0.1:9", "http://files.toapis.com/a.mp4"),
     ("http://127.0.0.1:9", "ftp://127.0.0.1/a.mp4"),
@@ -594,6 +602,187 @@ async def test_addresses_that_are_not_read(base_url, url):
     async with client(base_url, transport=httpx.MockTransport(handler)) as one:
         download, _ = await fetched(one, url)
     assert (download.status, download.error) == (None, "refused_url")
+
+
+@pytest.mark.parametrize("path", ["/a.mp4?sig=1", "HTTP"])
+async def test_an_address_may_lack_its_host_or_be_loud(path):
+    with serving(answering(file())) as server:
+        async with client(f"{server.url}/toapis") as one:
+            url = path if path != "HTTP" else server.url.replace("http", "HTTP") + "/a.mp4?sig=1"
+            download, content = await fetched(one, url)
+    assert (download.status, content) == (200, b"clip")
+    assert server.received[0].startswith(b"GET /a.mp4?sig=1 HTTP/1.1")
+    assert KEY.encode() not in server.received[0]
+
+
+@pytest.mark.parametrize("location", ["http://ex[ample/x", "http://[::1", "//[", "http://a]b/"])
+async def test_a_redirect_to_no_address_is_a_refusal_and_not_an_error(location):
+    with serving(answering(moved(location))) as server:
+        async with client(server.url) as one:
+            download, _ = await fetched(one, f"{server.url}/a.mp4")
+    assert download.status is None
+    assert download.error in ("refused_url", "RemoteProtocolError")  # some of them httpx refuses first
+
+
+# servers that take their time
+
+
+def dripping(head, drop=b" "):
+    """A script that says `head` and then a byte now and then, always in time for the next one."""
+
+    def script(connection, read):
+        read()
+        connection.sendall(head)
+        while True:
+            time.sleep(0.02)
+            connection.sendall(drop)
+
+    return script
+
+
+ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"), [(ENDLESS, 200), (b"HTTP/1.1 200 OK\r\nX-Slow: ", None)], ids=["body", "headers"]
+)
+async def test_a_question_that_is_answered_drop_by_drop_has_an_end(monkeypatch, head, status):
+    monkeypatch.setattr(http, "CALL_DEADLINE", 0.3)
+    with serving(dripping(head)) as server, anyio.fail_after(5):
+        async with client(server.url) as one:
+            asked = await one.get("/v1/balance")
+            sent = await one.post_file("/v1/uploads", field="file", name="a", content=b"x", mime="image/png")
+    for found in (asked, sent):
+        assert (found.status, found.complete, found.error) == (status, False, "TimeoutError")
+
+
+async def test_a_large_upload_gets_the_time_it_takes(monkeypatch):
+    monkeypatch.setattr(http, "CALL_DEADLINE", 0.05)
+
+    def script(connection, read):
+        read()
+        time.sleep(0.2)
+        connection.sendall(OK)
+
+    with serving(script) as server:
+        async with client(server.url) as one:
+            content = b"x" * (10 * http.UPLOAD_SPEED)
+            assert (await one.post_file("/u", field="file", name="a", content=content, mime="image/png")).status == 200
+
+
+async def test_a_file_that_comes_drop_by_drop_is_broken(monkeypatch):
+    monkeypatch.setattr(http, "SLOW_FOR", 0.2)
+    with serving(dripping(ENDLESS)) as server, anyio.fail_after(5):
+        async with client(server.url) as one, one.download(f"{server.url}/a.mp4") as download:
+            with pytest.raises(DownloadBroken, match="too slow"):
+                [chunk async for chunk in download.chunks]
+
+
+async def test_a_file_whose_headers_come_drop_by_drop_is_given_up(monkeypatch):
+    monkeypatch.setattr(http, "CALL_DEADLINE", 0.2)
+    with serving(dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ")) as server, anyio.fail_after(5):
+        async with client(server.url) as one:
+            download, _ = await fetched(one, f"{server.url}/a.mp4")
+    assert (download.status, download.error) == (None, "TimeoutError")
+
+
+async def test_a_file_that_comes_fast_enough_may_take_its_time(monkeypatch):
+    monkeypatch.setattr(http, "SLOW_FOR", 0.05)
+    monkeypatch.setattr(http, "SLOWEST", 100)
+
+    def script(connection, read):
+        read()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(10):
+            time.sleep(0.03)
+            connection.sendall(b"x" * 100)
+
+    with serving(script) as server:
+        async with client(server.url) as one:
+            assert len((await fetched(one, f"{server.url}/a.mp4"))[1]) == 1000
+
+
+async def test_time_that_is_spent_on_the_bytes_is_not_the_server_s(monkeypatch):
+    monkeypatch.setattr(http, "SLOW_FOR", 0.05)
+    with serving(answering(file(b"x" * 300_000))) as server:
+        async with client(server.url) as one, one.download(f"{server.url}/a.mp4") as download:
+            size = 0
+            async for chunk in download.chunks:
+                await anyio.sleep(0.06)
+                size += len(chunk)
+    assert size == 300_000
+
+
+# packed although nobody asked
+
+
+def packed_answer(content, status=200):
+    head = b"HTTP/1.1 %d X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(content)) + content
+
+
+async def test_a_packed_answer_is_unpacked():
+    with serving(answering(*[packed_answer(gzip.compress(b'{"id":"task"}'))] * 2)) as server:
+        async with client(server.url) as one:
+            for found in (await one.submit(PATH, BODY), await one.get("/v1/x")):
+                assert (found.body, found.complete) == (b'{"id":"task"}', True)
+
+
+@pytest.mark.parametrize(
+    ("content", "complete"),
+    [
+        pytest.param(gzip.compress(b'{"id":"' + b"x" * 5 * MAX_ANSWER_BYTES + b'"}'), False, id="a bomb"),
+        pytest.param(gzip.compress(bytes(range(256)) * 9)[:60], False, id="cut"),
+        pytest.param(b"\x1f\x8b and no more", False, id="not packed at all"),
+    ],
+)
+async def test_what_unpacks_badly_is_not_whole(content, complete):
+    with serving(answering(packed_answer(content))) as server:
+        found = await submitted(server)
+    assert found.complete is complete
+    assert len(found.body) <= MAX_ANSWER_BYTES
+
+
+async def test_the_key_is_scrubbed_from_a_packed_answer_too():
+    with serving(answering(packed_answer(gzip.compress(f'{{"message":"{KEY}"}}'.encode()), 401))) as server:
+        found = await submitted(server)
+    assert found.body == b'{"message":"***"}'
+
+
+AWKWARD = "sk-canary/KEY+1234&5678"
+ECHOES = [
+    pytest.param(AWKWARD, id="as it is"),
+    pytest.param(AWKWARD.replace("/", "\\/"), id="slashes"),
+    pytest.param("".join(f"\\u{ord(c):04x}" for c in AWKWARD), id="small escapes"),
+    pytest.param("".join(f"\\u{ord(c):04X}" for c in AWKWARD), id="large escapes"),
+    pytest.param("\\u0073" + AWKWARD[1:], id="one escape"),
+    pytest.param("\\\\u0073" + AWKWARD[1:].replace("/", "\\\\\\/"), id="JSON within JSON"),
+    pytest.param(quote(AWKWARD, safe=""), id="an address"),
+    pytest.param(quote(quote(AWKWARD, safe=""), safe=""), id="an address within an address"),
+    pytest.param(html.escape(AWKWARD), id="HTML"),
+    pytest.param("".join(f"&#{ord(c)};" for c in AWKWARD), id="entities"),
+    pytest.param(AWKWARD.upper(), id="capitals"),
+]
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_the_key_is_scrubbed_in_whatever_dress(echo):
+    body = f'{{"error":{{"code":"x","message":"bad key \\"{echo}\\", sorry"}}}}'.encode()
+    answer = b"HTTP/1.1 400 X\r\nX-Echo: %s\r\nContent-Length: %d\r\n\r\n" % (echo.encode(), len(body)) + body
+    with serving(answering(answer)) as server:
+        found = await submitted(server, key=AWKWARD)
+    assert json.loads(found.body) == {"error": {"code": "x", "message": 'bad key "***", sorry'}}
+    assert found.headers["x-echo"] == "***"
+
+
+@pytest.mark.parametrize("half", ["sk-canary/", "sk-canary/KEY+1234&567", "\\", "s\\\\", "%25", "&#0"])
+async def test_halves_of_a_key_cost_no_time(half):
+    body = half.encode() * (MAX_ANSWER_BYTES // len(half))
+    with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as server:
+        begun = time.process_time()
+        found = await submitted(server, key=AWKWARD)
+    assert found.body == body
+    assert time.process_time() - begun < 3
 
 
 async def test_an_address_with_an_absurd_port_is_no_end_of_the_run():
