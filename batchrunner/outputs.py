@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,10 @@ from batchrunner.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+MARK = b"<!-- batchrunner report -->"
+"""In the first bytes of a report, so that it is told from a file of the user's."""
+_MARKED_WITHIN = 128
+_PROBE = b"\0" * 4096
 COLLECT_AGAIN = "run the same command again: what is finished at the provider is downloaded without paying again"
 
 
@@ -44,17 +48,16 @@ class OutputFolder:
 
     def check(self) -> None:
         """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
-        probe = self.root / ".batchrunner.probe"  # always the same, so that one left behind is cleared by the next run
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with probe.open("wb") as file:
-                file.write(b"\0" * 4096)
-                file.flush()
-                os.fsync(file.fileno())
+            probe, file = _created(self.root / ".batchrunner.probe", _PROBE.startswith)
+            try:
+                with file:
+                    _write_durably(file, _PROBE)
+            finally:
+                _remove(probe)
         except OSError as error:
             raise storage_error(error, self.root) from None
-        finally:
-            _remove(probe)
 
     def part(self, output: str, *, owner: str) -> Part:
         """A new, empty `.part` for the clip `output`; `owner` (a task id) keeps two databases apart."""
@@ -65,8 +68,7 @@ class OutputFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
             # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
             path.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            file = os.fdopen(os.open(path, flags, 0o644), "wb")
+            file = _opened_new(path)
         except OSError as error:
             raise storage_error(error, path.parent) from None
         return Part(path=path, final=final, file=file)
@@ -124,13 +126,16 @@ class Part:
         A file that has the name already is kept: if it is this very clip (the run died between rename and record) it is
         the answer, otherwise the clip gets the next free number.
         """
+        return self._named(self.final)
+
+    def _named(self, name: Path) -> Path:
         try:
-            for candidate in _names(self.final):
+            for candidate in _names(name):
                 if _claim(self.path, candidate) or self._is(candidate):
                     _sync_folder(candidate.parent)
                     return candidate
         except OSError as error:
-            raise storage_error(error, self.final) from None
+            raise storage_error(error, name) from None
         raise AssertionError("there is always a next number")
 
     def _is(self, other: Path) -> bool:
@@ -141,28 +146,66 @@ class Part:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
     def set_aside(self) -> Path:
-        """Keep what the provider sent, under a name that no one takes for a clip."""
-        bad = self.final.with_name(self.final.name + ".bad")
-        try:
-            self.path.replace(bad)
-        except OSError as error:
-            raise storage_error(error, bad) from None
-        return bad
+        """Keep what the provider sent, under a name that no one takes for a clip; nothing else loses its name for it."""
+        return self._named(self.final.with_name(self.final.name + ".bad"))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file of our own by new content, durably: a reader sees the old one or the new one."""
-    part = path.with_name(path.name + ".part")
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file with a `MARK`, durably, and return its path: a reader sees the old one or the new one.
+
+    Only a file that has the mark too is replaced; beside any other the new one gets the next free number.
+    """
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
+        part, file = _created(path.with_name(path.name + ".part"), _is_marked)
+        try:
+            with file:
+                _write_durably(file, content)
+            for candidate in _names(path):
+                if _begins(candidate, _is_marked):
+                    part.replace(candidate)
+                elif not _claim(part, candidate):
+                    continue
+                _sync_folder(path.parent)
+                return candidate
+        finally:
+            _remove(part)
     except OSError as error:
-        _remove(part)
         raise storage_error(error, path) from None
+    raise AssertionError("there is always a next number")
+
+
+def _is_marked(beginning: bytes) -> bool:
+    return MARK in beginning[:_MARKED_WITHIN]
+
+
+def _created(path: Path, ours: Callable[[bytes], bool]) -> tuple[Path, IO[bytes]]:
+    """A new file at `path`, in place of one that an earlier run left there; a file that is not ours keeps its name."""
+    for candidate in _names(path):
+        if _begins(candidate, ours):
+            _remove(candidate)
+        with suppress(FileExistsError):
+            return candidate, _opened_new(candidate)
+    raise AssertionError("there is always a next number")
+
+
+def _begins(path: Path, ours: Callable[[bytes], bool]) -> bool:
+    """Whether there is a file, and its first bytes are ours; what cannot be read is not."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with suppress(PermissionError), path.open("rb") as file:
+        return ours(file.read(len(_PROBE) + 1))
+    return False
+
+
+def _opened_new(path: Path) -> IO[bytes]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o644), "wb")
+
+
+def _write_durably(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _names(final: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from batchrunner.model import Batch, Job, Money
+from batchrunner.outputs import MARK
 from batchrunner.report import summary
 from batchrunner.states import JobState
 
@@ -31,6 +32,7 @@ POLICY = f"default-src 'none'; media-src 'self' file:; style-src 'sha256-{_HASH}
 """What the page may load: clips beside it and its own style. Prompts and messages are other people's words."""
 
 TEMPLATE = """<!doctype html>
+{{ mark }}
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -66,6 +68,7 @@ def render(
 
     template = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE)
     return template.render(
+        mark=Markup(MARK.decode()),
         policy=POLICY,
         style=Markup(STYLE),
         batch=batch,

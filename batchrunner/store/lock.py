@@ -43,9 +43,9 @@ class DatabaseLock:
     """The right to write to the database at `path`: taken by `acquire` or `with`, `now` is what others are told."""
 
     def __init__(self, path: str | PathLike[str], *, now: datetime) -> None:
-        database = Path(path)
+        self._database = Path(path)
+        database = Path(os.path.realpath(path))  # one lock for one database, by whatever links it is reached
         self.path = database.with_name(database.name + ".lock")
-        self._database = database
         self._now = now
         self._descriptor: int | None = None
 

@@ -50,6 +50,25 @@ def test_a_second_run_is_told_who_holds_the_database(path, holder):
     assert "batchrunner status" in caught.value.fix
 
 
+@pytest.mark.parametrize("link", ["link.db", "folder"])
+def test_a_link_to_the_database_is_the_same_database(path, holder, link):
+    if link == "folder":
+        path.parent.with_name(link).symlink_to(path.parent)
+        linked = path.parent.with_name(link) / path.name
+    else:
+        linked = path.with_name(link)
+        linked.symlink_to(path.name)
+    with pytest.raises(LockedError, match=f"pid {holder.pid} .* works on {linked}"):
+        DatabaseLock(linked, now=NOW).acquire()
+
+
+def test_links_that_lead_nowhere_are_told_as_such(tmp_path):
+    (tmp_path / "a.db").symlink_to("b.db")
+    (tmp_path / "b.db").symlink_to("a.db")
+    with DatabaseLock(tmp_path / "a.db", now=NOW):
+        pass
+
+
 def test_a_holder_that_was_killed_frees_it(path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()

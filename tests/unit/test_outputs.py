@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchrunner.errors import ExitCode, StorageError
-from batchrunner.outputs import COLLECT_AGAIN, OutputFolder, storage_error
+from batchrunner.outputs import COLLECT_AGAIN, MARK, OutputFolder, storage_error, write_whole
 
 CLIP = b"\0\0\0\x20ftypisom" + bytes(range(256)) * 40
 
@@ -285,3 +285,83 @@ def test_what_a_refusal_means(number, words):
 
 def test_a_refusal_without_a_number():
     assert str(storage_error(OSError(), Path("out"))) == "out cannot be written: OSError"
+
+
+# files of the user's that have our names
+
+
+def test_what_is_set_aside_replaces_nothing(folder):
+    folder.root.mkdir()
+    (folder.root / "a.mp4.bad").write_bytes(b"mine")
+    for _ in range(2):  # the same file again needs no other name
+        with written(folder) as part:
+            assert part.set_aside() == folder.root / "a.mp4 (2).bad"
+    assert files(folder) == ["a.mp4 (2).bad", "a.mp4.bad"]
+    assert (folder.root / "a.mp4.bad").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights there")
+@pytest.mark.parametrize("target", ["precious", "nowhere"])
+def test_a_link_in_the_place_of_the_probe_is_not_followed(folder, target):
+    folder.root.mkdir()
+    (folder.root / "precious").write_bytes(b"precious")
+    (folder.root / ".batchrunner.probe").symlink_to(target)
+    folder.check()
+    assert sorted(path.name for path in folder.root.iterdir()) == [".batchrunner.probe", "precious"]
+    assert (folder.root / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("content", [b"mine", b"\0" * 5000])
+def test_a_foreign_probe_is_kept(folder, content):
+    folder.root.mkdir()
+    (folder.root / ".batchrunner.probe").write_bytes(content)
+    folder.check()
+    assert files(folder) == [".batchrunner.probe"]
+    assert (folder.root / ".batchrunner.probe").read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [0, 17, 4096])
+def test_a_probe_that_was_left_behind_is_cleared(folder, size):
+    folder.root.mkdir()
+    (folder.root / ".batchrunner.probe").write_bytes(b"\0" * size)
+    folder.check()
+    assert files(folder) == []
+
+
+REPORT = b"<!doctype html>\n" + MARK + b"\n<html>"
+
+
+def test_a_report_replaces_a_report(tmp_path):
+    path = tmp_path / "report.html"
+    assert write_whole(path, REPORT + b"old") == path
+    assert write_whole(path, REPORT + b"new") == path
+    assert path.read_bytes() == REPORT + b"new"
+    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_replaces_nothing_else(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_bytes(b"my own thesis")
+    for _ in range(2):
+        assert write_whole(path, REPORT) == tmp_path / "report (2).html"
+    assert path.read_bytes() == b"my own thesis"
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["report (2).html", "report.html"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need rights there")
+@pytest.mark.parametrize("name", ["report.html", "report.html.part"])
+def test_a_report_does_not_follow_links(tmp_path, name):
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / name).symlink_to("precious")
+    written = write_whole(tmp_path / "report.html", REPORT)
+    assert written.read_bytes() == REPORT
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / name).is_symlink()
+
+
+@pytest.mark.parametrize(("left", "kept"), [(REPORT[:60], False), (b"mine", True)])
+def test_the_part_of_a_report_that_was_left_behind(tmp_path, left, kept):
+    part = tmp_path / "report.html.part"
+    part.write_bytes(left)
+    write_whole(tmp_path / "report.html", REPORT)
+    assert part.exists() is kept
