@@ -104,7 +104,7 @@ NOISE = {
     "cut": Reply(complete=False),
     "timeout": lost(sells=False),
     "unreachable": unreachable(),
-    "another purchase": Reply(body=lambda p, task: p.finished(task) | {"client_business_id": "br_other"}),
+    "another purchase": Reply(body=lambda p, task: p.finished(task) | {"id": "x", "client_business_id": "br_other"}),
 }
 
 

@@ -5,12 +5,15 @@ import hashlib
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from batchrunner.errors import ExitCode, StorageError
 from batchrunner.outputs import COLLECT_AGAIN, MARK, OutputFolder, storage_error, write_whole
+from batchrunner.report import page
+from batchrunner.store.memory import MemoryStore
 
 CLIP = b"\0\0\0\x20ftypisom" + bytes(range(256)) * 40
 
@@ -365,3 +368,12 @@ def test_the_part_of_a_report_that_was_left_behind(tmp_path, left, kept):
     part.write_bytes(left)
     write_whole(tmp_path / "report.html", REPORT)
     assert part.exists() is kept
+
+
+def test_the_page_carries_the_mark(tmp_path):
+    store, at = MemoryStore(), datetime(2026, 11, 22, tzinfo=UTC)
+    batch = store.open_batch("b", endpoint="e", currency="USD", now=at)
+    html = page.render(batch, [], counts={}, money=store.money(batch.id), folder=tmp_path, at=at)
+    path = tmp_path / "report.html"
+    assert html.startswith("<!doctype html>")
+    assert write_whole(path, html.encode()) == write_whole(path, html.encode()) == path
