@@ -11,6 +11,7 @@ from typing import NamedTuple
 import yaml
 
 from batchrunner.diagnostic import Diagnostic, Severity
+from batchrunner.manifest.scalars import CoreLoader
 from batchrunner.manifest.source import Source, Span
 
 FREE_TEXT = frozenset({"prompt", "negative_prompt"})
@@ -20,6 +21,11 @@ NAMES = frozenset({"id", "name", "first", "last", "dir", "filename"})
 
 QUOTE = "quote the whole text"
 
+MAX_LOOKED_AT = 1 << 20
+"""Characters of a file that is read again to explain its mistake better; larger ones are not worth the time."""
+
+_HIDDEN = re.compile(r"[{\[][^}\]\"']*[ \t](#.*)$")
+_INDENT = re.compile(r"[ \t]*(?:- +)*")
 _COMMENT = re.compile(r"[ \t]+(#[^\r\n]*)")
 _ENTRY = re.compile(r"(?P<head>[ \t]*(?:- +)*(?:[^\s:#'\"{\[][^:#]*?[ \t]*:[ \t]+|(?<=- )))(?P<value>[^\s#].*?)[ \t]*$")
 _GLUED = re.compile(r"[ \t]*(?:- +)*(?P<key>[A-Za-z_]+|提示词|时长|模式)(?P<colon>:|：[ \t]*)(?=[^\s:/\\])")
@@ -91,10 +97,15 @@ def explain(error: yaml.YAMLError, source: Source) -> Diagnostic:
         return known
     for line in dict.fromkeys((at[0], context[0], _line_before(source, at[0]), _line_before(source, context[0]))):
         near = line in (at[0], context[0])
-        trap = _line_trap(source.line(line), flow="flow" in (error.context or ""), near=near, above=line < at[0])
+        above = line < at[0] and _goes_on(source, line)
+        trap = _line_trap(source.line(line), flow="flow" in (error.context or ""), near=near, above=above)
         if trap is not None:
             start = source.offset(line, trap.column + 1)
             return source.diagnostic("YAML001", trap.message, Span(start, start + trap.length), help=trap.help)
+    if "expected ':'" in problem:
+        start = source.offset(*context)
+        span = Span(start, start + len(source.line(context[0]).strip()))
+        return source.diagnostic("YAML001", "this line is no `key: value`", span, help="add a colon, or quote the text")
     start = source.offset(*at)
     doing = f" {error.context}" if error.context else ""
     help = _general_help(problem)
@@ -121,14 +132,60 @@ def _known_problem(
     if "escape" in problem or "hexdecimal" in problem:
         help = "use '…' instead of \"…\", or write / in paths"
         return source.diagnostic("YAML001", "a backslash in double quotes begins an escape", here, help=help)
+    return _badly_ended(error, source, at, context)
+
+
+def _badly_ended(
+    error: yaml.MarkedYAMLError, source: Source, at: tuple[int, int], context: tuple[int, int]
+) -> Diagnostic | None:
+    """Something that began above and was not ended where people thought."""
+    start, opened, above = source.offset(*at), source.offset(*context), _line_before(source, at[0])
+    here, before = Span(start, start + 1), source.line(above)
+    if (quote := _quote_above(source, start)) is not None:
+        message = f"this quote is closed in line {at[0]} only, and text goes on there"
+        return source.diagnostic("YAML001", message, quote, help="close it where its text ends")
     if "parsing a flow" in (error.context or ""):
-        message = f"this is not YAML: {error.context} {problem}"
+        if (hidden := _HIDDEN.search(before)) is not None:
+            begin = source.offset(above, hidden.start(1) + 1)
+            span, help = Span(begin, begin + len(hidden.group(1))), "close the bracket before it, or quote the text"
+            return source.diagnostic("YAML001", "this comment hides the rest of its line", span, help=help)
+        message = f"this is not YAML: {error.context} {error.problem}"
         help = f"close the bracket of {source.place(Span(opened, opened + 1))}, and quote text that holds , : [ ] {{ }}"
         return source.diagnostic("YAML001", message, here, help=help)
+    if "document start" in (error.problem or "") and before.startswith("%"):
+        begin = source.offset(above, 1)
+        return source.diagnostic("YAML001", _BEGINNINGS["%"], Span(begin, begin + len(before)), help=QUOTE)
     line = source.line(at[0])
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return source.diagnostic("YAML001", "a tab indents this line", here, help="indent with spaces")
     return None
+
+
+def _quote_above(source: Source, at: int) -> Span | None:
+    """The quoted text that began lines above and ends in the line of `at`, where the parser stopped."""
+    if len(source.text) > MAX_LOOKED_AT:
+        return None
+    last = Span(0, 0)
+    try:
+        for event in yaml.parse(source.text, Loader=CoreLoader):
+            if (
+                isinstance(event, yaml.ScalarEvent)
+                and event.style in ("'", '"')
+                and event.start_mark
+                and event.end_mark
+            ):
+                last = Span(event.start_mark.index, event.end_mark.index)
+    except yaml.YAMLError:
+        pass
+    begin, end, here = (source.position(offset)[0] for offset in (*last, at))
+    return last if begin < end == here else None
+
+
+def _goes_on(source: Source, number: int) -> bool:
+    """Whether the next line that holds anything is indented as if it went on with the text of this one."""
+    column = _INDENT.match(source.line(number)).end()  # type: ignore[union-attr]  # it matches nothing as well
+    following = (source.line(below) for below in range(number + 1, number + 100))
+    return next((len(line) - len(line.lstrip()) > column for line in following if line.strip()), False)
 
 
 def _line_trap(line: str, *, flow: bool, near: bool, above: bool) -> _Trap | None:

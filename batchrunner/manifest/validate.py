@@ -55,9 +55,10 @@ def check(document: Document) -> Checked:
         file = ManifestFile.model_validate(value)
     except ValidationError as error:
         file = None
-        for details in islice(error.errors(include_url=False), MAX_PROBLEMS):
+        found = list(islice(error.errors(include_url=False), MAX_PROBLEMS))
+        for details in found:
             details["loc"] = tuple(step for step in details["loc"] if step not in (LIST, NAMES))
-            if details["loc"] not in empty:
+            if details["loc"] not in empty and not _is_misspelt(details, found):
                 problems.setdefault(details["loc"], _diagnostic(document, details))
     # `prompt: {style}` is one mistake, although it is also a key without a value
     alone = (loc for loc in empty if not any(loc[:depth] in problems for depth in range(1, len(loc) + 1)))
@@ -140,6 +141,15 @@ def _empty_diagnostic(document: Document, loc: Loc) -> Diagnostic:
         message = f"{name} is empty"
         help = "write a value, or leave the key out" if loc and isinstance(loc[-1], str) else "write a value"
     return document.source.diagnostic("MAN103", message, place, help=help)
+
+
+def _is_misspelt(details: ErrorDetails, found: list[ErrorDetails]) -> bool:
+    """Whether a key is missing only because it was written in another way, which is said where it stands."""
+    *parent, key = details["loc"] or ("",)
+    if details["type"] != "missing":
+        return False
+    unknown = (one["loc"] for one in found if one["type"] == "extra_forbidden" and list(one["loc"][:-1]) == parent)
+    return any(words.suggest(str(loc[-1]), loc[:-1]) == f"did you mean `{key}`?" for loc in unknown)
 
 
 def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
