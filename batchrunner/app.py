@@ -7,9 +7,10 @@ import random
 import shlex
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import API_BASE_URL, Limits
-from batchrunner.states import JobState
+from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import Store
 from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.sqlite import SqliteStore
@@ -43,6 +44,12 @@ REPORT = "report.html"
 EMULATOR_KEY = "sk-emulator-needs-no-key"
 EMULATOR_SPEED = 100.0
 PREFLIGHT_TRIES = 3
+
+
+STOPPING = "nothing more is bought; requests under way get 30 s to be answered, then this run leaves"
+LEAVING = "left at once; what was being submitted is in doubt: run the same command with --settle 900 to look it up"
+SHOW_CURSOR = "\x1b[?25h"
+"""A live view hides the cursor; leaving at once must give it back."""
 
 
 def now() -> datetime:
@@ -136,7 +143,8 @@ class Session:
     plan: plan.Plan
     limits: Limits
     environ: Mapping[str, str]
-    _runner: Runner | None = field(default=None, init=False)
+    is_new: bool
+    """Whether the database was made by this run."""
 
     @property
     def needs_provider(self) -> bool:
@@ -204,8 +212,7 @@ class Session:
             folder=self.folder.root,
             at=now(),
         )
-        write_whole(path, html.encode("utf-8"))
-        return path
+        return write_whole(path, html.encode("utf-8"))
 
     def _finish(self, run_id: int, code: ExitCode) -> None:
         try:
@@ -215,6 +222,8 @@ class Session:
 
     def idle_report(self) -> Report:
         """The report of a run that has nothing to do."""
+        run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=now())
+        self.store.finish_run(run_id, exit_code=ExitCode.DONE, now=now())
         doubts = len(self.plan.in_doubt)
         counts = dict(self.counts())
         return self.report(Outcome(stops=frozenset(), counts=counts, blocked={}, left=0, purchases=0, doubts=doubts))
@@ -328,6 +337,7 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
     folder = OutputFolder(root.absolute())
     folder.check()
     with ExitStack() as stack:
+        is_new = not database.exists()
         stack.enter_context(DatabaseLock(database, now=now()))
         store = SqliteStore.open(database)
         stack.callback(store.close)
@@ -351,6 +361,7 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
             plan=plan.plan(loaded.jobs, store.stored_jobs(batch.id)),
             limits=limits.scaled(request.speed) if request.emulator else limits,
             environ=environ,
+            is_new=is_new,
         )
 
 
@@ -388,11 +399,13 @@ async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
             stop = Stop.SIGINT if number == signal.SIGINT else Stop.SIGTERM
             if stopping:
                 with suppress(AttributeError, OSError, ValueError):  # nobody may be reading any more
-                    sys.stderr.write("\nleaving at once; what was being submitted is in doubt until the next run\n")
+                    shown = SHOW_CURSOR if sys.stderr.isatty() else ""
+                    sys.stderr.write(f"{shown}\n{LEAVING}\n")
                     sys.stderr.flush()
                 os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
             stopping = True
             runner.stop(stop)
+            runner.held("stopping", STOPPING)
             asking.cancel()
 
 
@@ -402,7 +415,13 @@ class Standing:
 
     batch: Batch
     counts: Mapping[JobState, int]
+    dropped: Mapping[JobState, int]
+    """Jobs that the manifest no longer has and that are not final: what was bought is collected all the same."""
     money: Money
+
+
+NOT_FINAL = (*sorted(IN_FLIGHT), JobState.FETCHING)
+"""Bought, or perhaps bought, and not yet ours."""
 
 
 @contextmanager
@@ -423,4 +442,6 @@ def reading(database: Path | None, name: str | None) -> Iterator[tuple[Store, Ba
 def standing(database: Path | None, name: str | None) -> Standing:
     """Where a batch stands now."""
     with reading(database, name) as (store, batch):
-        return Standing(batch=batch, counts=store.counts(batch.id), money=store.money(batch.id))
+        open_jobs = store.jobs(batch.id, states=NOT_FINAL, wanted_only=False)
+        dropped = Counter(job.state for job in open_jobs if not job.wanted)
+        return Standing(batch=batch, counts=store.counts(batch.id), dropped=dropped, money=store.money(batch.id))

@@ -50,7 +50,9 @@ def command(
             found += loaded.warnings
             wrong = wrong or (strict and bool(loaded.warnings))
             if form == "text" and not (strict and loaded.warnings):
-                put(f"{path}: {_counted(loaded, only, tags, limit)}, nothing wrong\n", err=bool(found))
+                warned = len(loaded.warnings)
+                verdict = f"{warned} warning{'s' if warned > 1 else ''}" if warned else "nothing wrong"
+                put(f"{path}: {_counted(loaded, only, tags, limit)}, {verdict}\n")
     text = _RENDER[form](found)
     if text:
         put(text if text.endswith("\n") else text + "\n")

@@ -28,7 +28,9 @@ def selected(session: Session) -> list[WantedJob]:
 def plan_lines(session: Session) -> Iterator[str]:
     """The plan, before anything is asked or sent."""
     made, jobs = session.plan, selected(session)
-    yield f"{session.batch.name}  {session.request.source}"
+    yield f"{session.batch.name}  {session.request.source}  at {session.batch.endpoint}"
+    if session.is_new:
+        yield f"  a new database begins at {session.database}: nothing is known of what was bought elsewhere"
     marks = (
         ("+", len(jobs), "to send"),
         ("=", len(made.done), "done"),
@@ -40,7 +42,8 @@ def plan_lines(session: Session) -> Iterator[str]:
     )
     yield "  " + "   ".join(f"{mark} {count} {word}" for mark, count, word in marks if count or mark in "+=")
     if made.changed:
-        yield f"  ~ {len(made.changed)} changed after they were bought: kept as they are ({_some(made.changed)})"
+        yield f"  ~ {len(made.changed)} changed after being bought, kept as bought: {_some(made.changed)}"
+        yield "    to buy the new version as well, give it another id"
     if jobs:
         seconds: dict[str, int] = {}
         for job in jobs:
@@ -53,15 +56,18 @@ def plan_lines(session: Session) -> Iterator[str]:
 
 
 def _cost(session: Session, jobs: list[WantedJob]) -> str:
-    if session.request.emulator:
-        return "nothing: this is a rehearsal on the emulator"
     total = plan.cost(jobs, session.price)
     if total is None:
-        return "unknown: the manifest has no prices, so billing seconds are all that can be told"
-    text = summary.amount(total, session.batch.currency)
-    return (
-        text if session.cap is None else f"{text}, at most {summary.amount(session.cap, session.batch.currency)} in all"
-    )
+        text = "unknown: the manifest has no prices for it, so billing seconds are all that can be told"
+    else:
+        text = summary.amount(total, session.batch.currency)
+    if session.cap is not None:
+        money = session.money()
+        cap, used = (
+            summary.amount(amount, session.batch.currency) for amount in (session.cap, money.spent + money.committed)
+        )
+        text += f"; of the ceiling of {cap}, {used} is used"
+    return f"{text}; nothing is paid on the emulator" if session.request.emulator else text
 
 
 def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
@@ -83,7 +89,7 @@ def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
     missing = session.missing_files()
     if missing:
         keys = _some([job.key for job in missing])
-        yield f"  moved   {len(missing)} finished clips are no longer in {shown(report.folder)}; not bought again ({keys})"
+        yield f"  gone    finished, but no longer where it was put; not bought again: {keys}"
     yield from _next(session, report, again)
 
 
@@ -98,7 +104,8 @@ def _in_doubt(session: Session, report: Report) -> Iterator[str]:
         noun = "submission" if count == 1 else "submissions"
         yield f"  doubt   {count} {noun} may have been paid for, but the answer was lost; nothing was sent again"
         yield f"          see them: batchrunner ls {session.batch.name}{_db(report)} --state in_doubt"
-        yield "          look them up at the provider, free of charge: the same command with --settle 900"
+        if session.request.settle:
+            yield "          the provider was asked and does not know them; ask its support with the purchase id of ls"
 
 
 def _stopped(report: Report) -> Iterator[str]:
@@ -113,9 +120,8 @@ def _stopped(report: Report) -> Iterator[str]:
         Stop.BUDGET: "by the budget: the next clip would pass it",
     }
     for stop in stops:
-        yield f"  stopped {sentences[stop]}" + (
-            f" ({report.paused})" if report.paused and stop is not Stop.SIGINT else ""
-        )
+        why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE) else ""
+        yield f"  stopped {sentences[stop]}{why}"
     making = summary.at_provider(report.outcome.counts)
     if making:
         yield f"  paid    {making} {'clip is' if making == 1 else 'clips are'} still being made or waiting at the provider,"
@@ -129,6 +135,11 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
             yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
         yield f"next: batchrunner ls {session.batch.name}{_db(report)} --state failed"
+    elif report.exit_code is ExitCode.IN_DOUBT and not session.request.settle:
+        yield f"next: {again} --settle 900"
+        yield "      (looks the doubts up at the provider, free of charge)"
+    elif report.exit_code is ExitCode.BUDGET:
+        yield "next: raise the ceiling, then run the same command; nothing is bought twice"
     else:
         yield f"next: {again}"
         yield "      (the same command continues; nothing is bought twice)"

@@ -32,7 +32,9 @@ def command(batch: str | None, database: Path | None, state: str | None, form: s
     """The jobs of BATCH in the manifest's order; by default of the batch last worked on."""
     states = (JobState(state),) if state else ()
     with app.reading(database, batch) as (store, found):
-        jobs = store.jobs(found.id, states=states)
+        # What is open is never hidden, not even when the manifest has dropped it.
+        dropped_too = any(one in app.NOT_FINAL for one in states)
+        jobs = store.jobs(found.id, states=states, wanted_only=not dropped_too)
         lines = {"jsonl": _jsonl, "csv": _csv, "table": _table}[form](jobs)
         for text in lines:
             if not put(text):

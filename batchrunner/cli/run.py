@@ -144,7 +144,10 @@ def _ask(count: int) -> None:
     """A yes from the person at the terminal, or `UsageError`."""
     jobs = f"{count} paid {'clip' if count == 1 else 'clips'}"
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
-        raise UsageError(f"{jobs} need a yes and there is no terminal to ask; nothing was sent", fix="add --yes")
+        raise UsageError(
+            f"{jobs} {'needs' if count == 1 else 'need'} a yes and there is no terminal to ask; nothing was sent",
+            fix="add --yes",
+        )
     try:
         yes = click.confirm(f"Buy {jobs}?", default=False, err=True)
     except click.Abort:

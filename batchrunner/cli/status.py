@@ -28,6 +28,7 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
             "batch": found.name,
             "endpoint": found.endpoint,
             "counts": {state.value: count for state, count in standing.counts.items()},
+            "dropped": {state.value: count for state, count in standing.dropped.items()},
             "paused": found.paused,
             "spent": money.spent / 1_000_000,
             "committed": money.committed / 1_000_000,
@@ -38,6 +39,8 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
         put(json.dumps(document, ensure_ascii=False) + "\n")
         return ExitCode.DONE
     put(f"{found.name}: {summary.standing(standing.counts)}" + "\n")
+    if standing.dropped:
+        put(f"  dropped from the manifest, still open: {summary.standing(standing.dropped)}\n")
     put(f"  bought  {summary.bought(money, found.currency)}" + "\n")
     put(f"  from    {found.endpoint}" + "\n")
     if found.paused:

@@ -121,6 +121,10 @@ class Runner:
         self._context.board.stop(why)
         self._submitter.hurry(SUBMIT_GRACE)
 
+    def held(self, reason: str, message: str) -> None:
+        """Tell the listener that something waits, and why."""
+        self._context.held(reason, message)
+
     async def run(self) -> Outcome:
         """Work until everything selected is final, or until something stops the run.
 

@@ -46,8 +46,8 @@ def test_warnings_fail_a_strict_check_only():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "m.yaml: 3 jobs, nothing wrong"),
-        (("--set", "mode=pro"), "m.yaml: 2 jobs, nothing wrong"),
+        ((), "m.yaml: 3 jobs, 1 warning"),
+        (("--set", "mode=pro"), "m.yaml: 2 jobs, 1 warning"),
         (("--set", "style=y", "--only", "a/*"), "3 jobs, 2 selected"),
         (("--tag", "nightly", "--limit", "1"), "3 jobs, 1 selected"),
     ],
