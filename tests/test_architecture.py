@@ -25,6 +25,7 @@ LAYERS = (
     {"providers.toapis"},
     {"runner.*"},
     {"report.*"},
+    {"session"},
     {"app"},
     {"cli.*"},
     {"__main__"},
@@ -37,7 +38,7 @@ NEVER = {"runner": ("store.sqlite", "store.memory", "store.connect", "providers.
 """The runner sees ports, never adapters, although they lie below it."""
 
 IO = {"anyio", "asyncio", "httpx", "sqlite3", "sqlite_utils", "time", "subprocess", "socket"}
-IMPURE_AT_THE_TOP = {"app", "outputs", "__main__"}
+IMPURE_AT_THE_TOP = {"app", "session", "outputs", "__main__"}
 PURE_ELSEWHERE = {"manifest.expand"}
 OWNERS = {"httpx": "providers.http", "sqlite3": "store", "sqlite_utils": "store"}
 """Who alone may import what."""

@@ -13,6 +13,7 @@ from batchrunner.diagnostic import Diagnostic
 from batchrunner.errors import ExitCode, ManifestError
 from batchrunner.manifest import Loaded
 from batchrunner.manifest.diagnostics import render_github, render_json, render_text
+from batchrunner.session import RunRequest
 
 _RENDER = {"text": render_text, "json": render_json, "github": render_github}
 
@@ -65,6 +66,6 @@ def _counted(loaded: Loaded, only: str | None, tags: tuple[str, ...], limit: int
     counted = f"{jobs} {'job' if jobs == 1 else 'jobs'}"
     if only is None and not tags and limit is None:
         return counted
-    selects = app.RunRequest(manifest=None, only=only, tags=tags).selects
+    selects = RunRequest(manifest=None, only=only, tags=tags).selects
     chosen = sum(map(selects, loaded.jobs))
     return f"{counted}, {chosen if limit is None else min(chosen, limit)} selected"

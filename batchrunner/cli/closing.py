@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchrunner import plan
-from batchrunner.app import Report, Session
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
 from batchrunner.model import WantedJob
 from batchrunner.report import summary
 from batchrunner.runner.board import Stop
+from batchrunner.session import Report, Session
 from batchrunner.states import JobState
 
 SHOWN_KEYS = 5

@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from batchrunner.app import Session
 from batchrunner.cli.words import printable, say, shown
 from batchrunner.events import Beat, Held, JobMoved, JobProgress, Listener, RunEvent
 from batchrunner.report import summary
+from batchrunner.session import Session
 from batchrunner.states import JobState
 
 MODES = ("auto", "tty", "plain", "json", "quiet")

@@ -26,6 +26,7 @@ from batchrunner.cli.params import (
 from batchrunner.cli.words import say, shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
+from batchrunner.session import EMULATOR_SPEED, RunRequest, Session
 
 SCENARIOS = ("happy",)
 SETTLE = "Look submissions in doubt up over this long, and take over those the provider knows [0: leave them in doubt]."
@@ -89,7 +90,7 @@ def command(
         raise UsageError(f"there is no scenario {emulator!r}", fix=f"scenarios: {', '.join(SCENARIOS)}")
     if speed is not None and emulator is None:
         raise UsageError("--speed is the emulator's: a real provider takes its time", fix="add --emulator")
-    request = app.RunRequest(
+    request = RunRequest(
         manifest=manifest,
         prompts=prompts,
         sets=sets,
@@ -97,7 +98,7 @@ def command(
         database=database,
         out=out,
         emulator=emulator is not None,
-        speed=speed or app.EMULATOR_SPEED,
+        speed=speed or EMULATOR_SPEED,
         max_in_flight=max_in_flight,
         max_cost=max_cost,
         deadline=_deadline(deadline, max_duration, app.now()),
@@ -113,7 +114,7 @@ def command(
         return code
 
 
-def _run(session: app.Session, *, yes: bool, mode: str) -> ExitCode:
+def _run(session: Session, *, yes: bool, mode: str) -> ExitCode:
     talk = mode != "json"
     if talk and session.loaded.warnings:
         say(render_text(session.loaded.warnings).rstrip("\n"), err=True)

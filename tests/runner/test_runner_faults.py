@@ -49,7 +49,7 @@ async def test_a_commit_that_fails_ends_the_run_and_nothing_more_is_sent(world, 
 
 @pytest.mark.parametrize("after", [4])
 async def test_a_commit_that_fails_under_the_loop_is_raised_as_what_it_is(world, after):
-    """`app.Session.execute` and the exit code 12 rest on the type."""
+    """`Session.execute` and the exit code 12 rest on the type."""
     world = world(*named(10))
     commit = partial(Failing(after).commit, lambda: 0)
     with pytest.raises(StorageError, match="disk is full"):

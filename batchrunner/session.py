@@ -1,0 +1,296 @@
+"""One `run` of the command line: the plan is made, then carried out under the signals, then told."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+
+from batchrunner import answers, plan
+from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError
+from batchrunner.events import Listener
+from batchrunner.manifest import Loaded
+from batchrunner.model import Batch, Job, Money, WantedJob
+from batchrunner.outputs import OutputFolder, write_whole
+from batchrunner.providers.base import Provider
+from batchrunner.providers.http import checked_key
+from batchrunner.report import summary
+from batchrunner.runner.board import Stop
+from batchrunner.runner.context import Options as RunOptions
+from batchrunner.runner.loop import Outcome, Runner
+from batchrunner.settings import Limits
+from batchrunner.states import JobState
+from batchrunner.store.base import Store
+
+REPORT = "report.html"
+EMULATOR_SPEED = 100.0
+PREFLIGHT_TRIES = 3
+STOPPING = "nothing more is bought; requests under way get 30 s to be answered, then this run leaves"
+LEAVING = "left at once; what was being submitted is in doubt: run the same command with --settle 900 to look it up"
+SHOW_CURSOR = "\x1b[?25h"
+"""A live view hides the cursor; leaving at once must give it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What the user asked of `run`."""
+
+    manifest: Path | None
+    """None when there are only `prompts`."""
+    prompts: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    """`key=value`, above everything that the manifest says."""
+    allowed: tuple[Path, ...] = ()
+    """Folders beside the manifest's that frames and rows may lie in."""
+    database: Path | None = None
+    out: Path | None = None
+    emulator: bool = False
+    speed: float = EMULATOR_SPEED
+    max_in_flight: int | None = None
+    max_cost: int | None = None
+    """Micro-units."""
+    deadline: datetime | None = None
+    limit: int | None = None
+    only: str | None = None
+    tags: tuple[str, ...] = ()
+    settle: float = 0.0
+
+    @property
+    def source(self) -> str:
+        """The manifest, or the prompts, as the command named them."""
+        words = [word for prompt in self.prompts for word in ("-p", prompt)]
+        if self.manifest is not None:
+            words = [str(self.manifest)]
+        return shlex.join([*words, *(word for one in self.sets for word in ("--set", one))])
+
+    @property
+    def selects(self) -> Callable[[Job | WantedJob], bool]:
+        """Which jobs the run is about."""
+        return RunOptions(only=self.only, tags=self.tags).selects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run came to."""
+
+    exit_code: ExitCode
+    outcome: Outcome
+    money: Money
+    currency: str | None
+    failures: list[summary.Failures]
+    paused: str | None
+    folder: Path
+    database: Path
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One `run`: the manifest is read, the database is ours, the plan is made; nothing has been sent."""
+
+    request: RunRequest
+    loaded: Loaded
+    database: Path
+    folder: OutputFolder
+    store: Store
+    batch: Batch
+    plan: plan.Plan
+    limits: Limits
+    environ: Mapping[str, str]
+    is_new: bool
+    """Whether the database was made by this run."""
+    connect: Callable[[AsyncExitStack], Awaitable[Provider]]
+    """Opens the provider for as long as the stack lives."""
+    clock: Callable[[], datetime]
+    """The wall clock."""
+
+    @property
+    def needs_provider(self) -> bool:
+        """Whether there is anything to send, to collect or to look up."""
+        return self.plan.needs_provider or bool(self.plan.in_doubt and self.request.settle)
+
+    @property
+    def cap(self) -> int | None:
+        """What the batch may cost in all."""
+        caps = [cap for cap in (self.request.max_cost, self.loaded.manifest.max_cost) if cap is not None]
+        return min(caps, default=None)
+
+    def price(self, billing_key: str, seconds: int) -> int | None:
+        """What one clip costs, by the user's own prices."""
+        prices = self.loaded.manifest.prices
+        return prices.of(billing_key, seconds) if prices else None
+
+    def money(self) -> Money:
+        """What the batch has cost so far."""
+        return self.store.money(self.batch.id)
+
+    def counts(self) -> Mapping[JobState, int]:
+        """Wanted, selected jobs by state, as stored."""
+        return self.store.counts(self.batch.id, only=self.request.only, tags=self.request.tags)
+
+    def missing_files(self) -> list[Job]:
+        """Jobs that are done but whose clip is no longer where it was put."""
+        done = self.store.jobs(self.batch.id, states=(JobState.DONE,))
+        return [job for job in done if job.clip is not None and not Path(job.clip.path).exists()]
+
+    def check_account(self) -> None:
+        """`AccountError` when there is no usable key; nothing is sent to find out."""
+        if not self.request.emulator:
+            checked_key(self.environ.get("TOAPIS_API_KEY"))
+
+    def adopt_plan(self) -> None:
+        """Write the plan to the database: from here on the jobs exist, and what the last run left unanswered is in doubt."""
+        with self.store.transaction():
+            self.store.apply(self.batch.id, self.plan.changes, now=self.clock())
+            self.store.unpause(self.batch.id, now=self.clock())
+            self.store.recover(self.batch.id, now=self.clock())
+
+    def execute(self, listener: Listener) -> Report:
+        """Submit, poll, download and verify until the end or until something stops the run."""
+        run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
+        try:
+            outcome = anyio.run(self._main, listener)
+        except BatchrunnerError as error:
+            self._finish(run_id, error.exit_code)
+            raise
+        report = self.report(outcome)
+        self._finish(run_id, report.exit_code)
+        return report
+
+    def write_report(self) -> Path:
+        """Write the report page beside the clips, whole or not at all; its path."""
+        from batchrunner.report import page  # a template engine, which most runs do not need
+
+        path = self.folder.root / REPORT
+        html = page.render(
+            self.store.batch(self.batch.name) or self.batch,
+            self.store.jobs(self.batch.id),
+            counts=self.store.counts(self.batch.id),
+            money=self.money(),
+            folder=self.folder.root,
+            at=self.clock(),
+        )
+        return write_whole(path, html.encode("utf-8"))
+
+    def _finish(self, run_id: int, code: ExitCode) -> None:
+        try:
+            self.store.finish_run(run_id, exit_code=code, now=self.clock())
+        except StorageError:  # the run's own error says more
+            return
+
+    def idle_report(self) -> Report:
+        """The report of a run that has nothing to do."""
+        run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
+        self.store.finish_run(run_id, exit_code=ExitCode.DONE, now=self.clock())
+        doubts = len(self.plan.in_doubt)
+        counts = dict(self.counts())
+        return self.report(Outcome(stops=frozenset(), counts=counts, blocked={}, left=0, purchases=0, doubts=doubts))
+
+    def report(self, outcome: Outcome) -> Report:
+        """What the outcome means, with the rows behind it."""
+        failed = self.store.jobs(self.batch.id, states=(JobState.FAILED,))
+        batch = self.store.batch(self.batch.name)
+        return Report(
+            exit_code=summary.exit_code(outcome),
+            outcome=outcome,
+            money=self.money(),
+            currency=self.batch.currency,
+            failures=summary.failures(job for job in failed if self.request.selects(job)),
+            paused=batch.paused if batch else None,
+            folder=self.folder.root,
+            database=self.database,
+        )
+
+    async def _main(self, listener: Listener) -> Outcome:
+        async with AsyncExitStack() as stack:
+            provider = await self.connect(stack)
+            runner = Runner(
+                batch=self.batch,
+                store=self.store,
+                provider=provider,
+                outputs=self.folder,
+                limits=self.limits,
+                options=RunOptions(
+                    only=self.request.only,
+                    tags=self.request.tags,
+                    limit=self.request.limit,
+                    cap=self.cap,
+                    deadline=self.request.deadline,
+                    settle=self.request.settle,
+                    price=lambda job: self.price(job.request.billing_key, job.request.duration),
+                ),
+                now=self.clock,
+                chance=random.SystemRandom(),
+                listener=listener,
+                private_urls=self.loaded.private_urls,
+            )
+            return await self._guarded(runner, provider)
+
+    async def _guarded(self, runner: Runner, provider: Provider) -> Outcome:
+        """Preflight and run under the signals; an error comes out as what it is, not in a group."""
+        outcome: Outcome | None = None
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                with anyio.CancelScope() as asking:
+                    group.start_soon(_watch_signals, runner, asking, name="signals")
+                    await self._preflight(provider)
+                outcome = await runner.run()
+            except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        assert outcome is not None
+        return outcome
+
+    async def _preflight(self, provider: Provider) -> None:
+        """Ask for the balance, which costs nothing, before the first request that does."""
+        for attempt in range(1, PREFLIGHT_TRIES + 1):
+            exchange = await provider.balance()
+            if exchange.status is not None:
+                outcome = answers.balance(exchange, now=self.clock())
+                if isinstance(outcome, answers.AccountStop):
+                    raise AccountError(
+                        f"the provider refuses this key: {outcome.message}; nothing was sent",
+                        fix="check TOAPIS_API_KEY and the account's balance, then run the same command",
+                    )
+                return
+            if attempt < PREFLIGHT_TRIES:
+                await anyio.sleep(attempt)
+        raise ProviderError(
+            f"{provider.endpoint} cannot be reached ({exchange.error}); nothing was sent",
+            fix="check the network and TOAPIS_BASE_URL, then run the same command",
+        )
+
+
+async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
+    """The first signal ends the run in good order, the second at once; both are safe."""
+    import signal
+
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup asks us to stay
+        kinds.append(hangup)
+    with anyio.open_signal_receiver(*kinds) as signals:
+        stopping = False
+        async for number in signals:
+            stop = Stop.SIGINT if number == signal.SIGINT else Stop.SIGTERM
+            if stopping:
+                with suppress(AttributeError, OSError, ValueError):  # nobody may be reading any more
+                    shown = SHOW_CURSOR if sys.stderr.isatty() else ""
+                    sys.stderr.write(f"{shown}\n{LEAVING}\n")
+                    sys.stderr.flush()
+                os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
+            stopping = True
+            runner.stop(stop)
+            runner.held("stopping", STOPPING)
+            asking.cancel()
