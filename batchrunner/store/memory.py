@@ -6,127 +6,21 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from fnmatch import fnmatchcase
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Money, WantedJob
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, WantedJob
 from batchrunner.settings import LONGEST_WAIT
-from batchrunner.states import IN_FLIGHT, JobEvent, JobState, advance, sources
-from batchrunner.store.base import Changes, StoredJob
+from batchrunner.states import JobEvent, JobState, advance, sources
+from batchrunner.store.base import Changes
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import CHARGES, CRASH_MESSAGE, CRASH_REASON, Charge
-
-NAME = "the store in memory"
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+from batchrunner.store.tables import NAME, Attempt, Row, Tables
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A job, and what the port's `Job` leaves out."""
-
-    job: Job
-    batch_id: int
-    position: int
-    attempts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    batch_id: int
-    price: int | None
-    billing_key: str
-    seconds: int
-    charge: Charge = Charge.COMMITTED
-
-
-class MemoryStore:
+class MemoryStore(Tables):
     """Jobs and their purchases, for as long as the process lives."""
-
-    def __init__(self) -> None:
-        self._batches: dict[int, Batch] = {}
-        self._worked_on: dict[int, datetime] = {}
-        self._runs: dict[int, int] = {}
-        self._rows: dict[int, _Row] = {}
-        self._by_state: defaultdict[tuple[int, bool, JobState], set[int]] = defaultdict(set)
-        self._keys: dict[tuple[int, str], int] = {}
-        """Wanted jobs by batch and key."""
-        self._tasks: dict[str, int] = {}
-        self._purchases: dict[str, int] = {}
-        self._attempts: dict[int, _Attempt] = {}
-        self._assets: dict[tuple[str, str], Asset] = {}
-        self._undo: list[Callable[[], object]] = []
-        self._depth = 0
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside happens, or is undone when it raises; blocks may nest."""
-        start = len(self._undo)
-        self._depth += 1
-        try:
-            yield
-        except BaseException:
-            while len(self._undo) > start:
-                self._undo.pop()()
-            raise
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._undo.clear()
-
-    def _put(self, table: dict[K, V], key: K, value: V) -> None:
-        if key in table:
-            self._undo.append(partial(table.__setitem__, key, table[key]))
-        else:
-            self._undo.append(partial(table.pop, key))
-        table[key] = value
-
-    def _drop(self, table: dict[K, V], key: K) -> None:
-        self._undo.append(partial(table.__setitem__, key, table.pop(key)))
-
-    def _place(self, row: _Row) -> None:
-        """Write a job and keep what finds it: by state, by key, by task."""
-        job = row.job
-        before = self._rows.get(job.id)
-        if before is not None:
-            self._unlist(before)
-        if job.wanted:
-            self._claim(self._keys, (row.batch_id, job.key), job.id)
-        if job.task_id is not None:
-            self._claim(self._tasks, job.task_id, job.id)
-        if job.purchase_id is not None:
-            self._claim(self._purchases, job.purchase_id, job.id)
-        listed = self._by_state[row.batch_id, job.wanted, job.state]
-        self._undo.append(partial(listed.discard, job.id))
-        listed.add(job.id)
-        self._put(self._rows, job.id, row)
-
-    def _claim(self, owners: dict[K, int], name: K, job_id: int) -> None:
-        if name in owners:
-            raise broken_rule(NAME, f"two jobs have {name}")
-        self._put(owners, name, job_id)
-
-    def _unlist(self, row: _Row) -> None:
-        job = row.job
-        listed = self._by_state[row.batch_id, job.wanted, job.state]
-        self._undo.append(partial(listed.add, job.id))
-        listed.discard(job.id)
-        if job.wanted:
-            self._drop(self._keys, (row.batch_id, job.key))
-        if job.task_id is not None:
-            self._drop(self._tasks, job.task_id)
-        if job.purchase_id is not None:
-            self._drop(self._purchases, job.purchase_id)
 
     # batches and runs
 
@@ -142,12 +36,6 @@ class MemoryStore:
                 batch = replace(batch, currency=currency or batch.currency, endpoint=endpoint)
             self._put(self._batches, batch.id, batch)
         return batch
-
-    def batch(self, name: str) -> Batch | None:
-        return next((batch for batch in self._batches.values() if batch.name == name), None)
-
-    def batches(self) -> list[Batch]:
-        return sorted(self._batches.values(), key=lambda batch: (self._worked_on[batch.id], batch.id), reverse=True)
 
     def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
         self._known(batch_id)
@@ -179,24 +67,6 @@ class MemoryStore:
 
     # the plan
 
-    def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
-        for job in self.jobs(batch_id, wanted_only=False):
-            yield StoredJob(
-                id=job.id,
-                key=job.key,
-                fingerprint=job.fingerprint,
-                state=job.state,
-                attempts=job.attempts,
-                output=job.output,
-                wanted=job.wanted,
-                paid=self._charged(self._rows[job.id]) is not None,
-            )
-
-    def _charged(self, row: _Row) -> _Attempt | None:
-        """The last attempt that was, or may have been, bought and was not given back."""
-        attempts = [self._attempts[attempt] for attempt in row.attempts]
-        return next((attempt for attempt in reversed(attempts) if attempt.charge is not Charge.RELEASED), None)
-
     def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None:
         with self.transaction():
             for job_id in changes.orphaned:
@@ -222,18 +92,18 @@ class MemoryStore:
             for wanted in changes.added:
                 self._add(batch_id, wanted)
 
-    def _of(self, batch_id: int, job_id: int) -> _Row | None:
+    def _of(self, batch_id: int, job_id: int) -> Row | None:
         row = self._rows.get(job_id)
         return row if row and row.batch_id == batch_id else None
 
-    def _unpaid(self, batch_id: int, job_id: int) -> _Row | None:
+    def _unpaid(self, batch_id: int, job_id: int) -> Row | None:
         row = self._of(batch_id, job_id)
         if row is None:
             return None
         ended = row.job.state in {JobState.FAILED, JobState.CANCELLED} and self._charged(row) is None
         return row if ended or row.job.state is JobState.PENDING else None
 
-    def _replace(self, row: _Row, wanted: WantedJob, *, now: datetime) -> None:
+    def _replace(self, row: Row, wanted: WantedJob, *, now: datetime) -> None:
         same = row.job.state is JobState.PENDING and row.job.fingerprint == wanted.fingerprint
         job = replace(
             row.job,
@@ -262,64 +132,7 @@ class MemoryStore:
             output=wanted.output,
             tags=wanted.tags,
         )
-        self._place(_Row(job=job, batch_id=batch_id, position=wanted.position))
-
-    # questions
-
-    def job(self, job_id: int) -> Job:
-        if job_id not in self._rows:
-            raise KeyError(f"no job has the id {job_id}")
-        return self._rows[job_id].job
-
-    def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
-        chosen = tuple(dict.fromkeys(states)) or tuple(JobState)
-        flags = (True,) if wanted_only else (True, False)
-        ids = [job_id for state in chosen for flag in flags for job_id in self._by_state[batch_id, flag, state]]
-        yield from [self._rows[job_id].job for job_id in sorted(ids, key=self._order)]
-
-    def _order(self, job_id: int) -> tuple[int, int]:
-        return self._rows[job_id].position, job_id
-
-    def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
-        found = {state: len(self._matching(batch_id, state, only, tags)) for state in JobState}
-        return {state: jobs for state, jobs in found.items() if jobs}
-
-    def _matching(self, batch_id: int, state: JobState, only: str | None, tags: Sequence[str]) -> list[Job]:
-        jobs = [self._rows[job_id].job for job_id in self._by_state[batch_id, True, state]]
-        if only is not None:
-            jobs = [job for job in jobs if fnmatchcase(job.key, only)]
-        return [job for job in jobs if not tags or set(job.tags) & set(tags)]
-
-    def in_flight(self, batch_id: int) -> int:
-        return sum(len(self._by_state[batch_id, wanted, state]) for wanted in (True, False) for state in IN_FLIGHT)
-
-    def sendable(
-        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
-    ) -> list[Job]:
-        pending = self._matching(batch_id, JobState.PENDING, only, tags)
-        ready = [job for job in pending if job.not_before is None or job.not_before <= now]
-        return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
-
-    def next_not_before(
-        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
-    ) -> datetime | None:
-        pending = self._matching(batch_id, JobState.PENDING, only, tags)
-        return min((job.not_before for job in pending if job.not_before and job.not_before > after), default=None)
-
-    def task_owner(self, task_id: str) -> int | None:
-        return self._tasks.get(task_id)
-
-    def money(self, batch_id: int) -> Money:
-        charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge is not Charge.RELEASED]
-        seconds: dict[str, int] = {}
-        for attempt in charged:
-            seconds[attempt.billing_key] = seconds.get(attempt.billing_key, 0) + attempt.seconds
-        return Money(
-            spent=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.SPENT),
-            committed=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.COMMITTED),
-            seconds=seconds,
-            unpriced=sum(attempt.price is None for attempt in charged),
-        )
+        self._place(Row(job=job, batch_id=batch_id, position=wanted.position))
 
     # transitions
 
@@ -351,7 +164,7 @@ class MemoryStore:
                 return None
             attempt_id = len(self._attempts) + 1
             request = row.job.request
-            attempt = _Attempt(
+            attempt = Attempt(
                 batch_id=row.batch_id, price=intent.price, billing_key=request.billing_key, seconds=request.duration
             )
             self._put(self._attempts, attempt_id, attempt)
@@ -444,7 +257,7 @@ class MemoryStore:
                 self._settle(row, CHARGES[event])
         return True
 
-    def _settle(self, row: _Row, charge: Charge) -> None:
+    def _settle(self, row: Row, charge: Charge) -> None:
         """What the event means for the money of the job's open attempt, which is its last."""
         attempt = self._attempts[row.attempts[-1]]
         if attempt.charge is Charge.COMMITTED:
@@ -452,9 +265,6 @@ class MemoryStore:
             self._attach(row.job.id, row.attempts)
 
     # frames
-
-    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
-        return self._assets.get((sha256, endpoint))
 
     def record_asset(self, asset: Asset) -> None:
         if "?" not in asset.url:

@@ -1,0 +1,208 @@
+"""The store in memory, its tables: rows, what finds them, how a change is undone, and what can be asked of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TypeVar
+
+from batchrunner.model import Asset, Batch, Job, Money
+from batchrunner.states import IN_FLIGHT, JobState
+from batchrunner.store.base import StoredJob
+from batchrunner.store.faults import broken_rule
+from batchrunner.store.ledger import Charge
+
+NAME = "the store in memory"
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A job, and what the port's `Job` leaves out."""
+
+    job: Job
+    batch_id: int
+    position: int
+    attempts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    batch_id: int
+    price: int | None
+    billing_key: str
+    seconds: int
+    charge: Charge = Charge.COMMITTED
+
+
+class Tables:
+    """The rows, what finds them, and the reading half of the port."""
+
+    def __init__(self) -> None:
+        self._batches: dict[int, Batch] = {}
+        self._worked_on: dict[int, datetime] = {}
+        self._runs: dict[int, int] = {}
+        self._rows: dict[int, Row] = {}
+        self._by_state: defaultdict[tuple[int, bool, JobState], set[int]] = defaultdict(set)
+        self._keys: dict[tuple[int, str], int] = {}
+        """Wanted jobs by batch and key."""
+        self._tasks: dict[str, int] = {}
+        self._purchases: dict[str, int] = {}
+        self._attempts: dict[int, Attempt] = {}
+        self._assets: dict[tuple[str, str], Asset] = {}
+        self._undo: list[Callable[[], object]] = []
+        self._depth = 0
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or is undone when it raises; blocks may nest."""
+        start = len(self._undo)
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            while len(self._undo) > start:
+                self._undo.pop()()
+            raise
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._undo.clear()
+
+    def _put(self, table: dict[K, V], key: K, value: V) -> None:
+        if key in table:
+            self._undo.append(partial(table.__setitem__, key, table[key]))
+        else:
+            self._undo.append(partial(table.pop, key))
+        table[key] = value
+
+    def _drop(self, table: dict[K, V], key: K) -> None:
+        self._undo.append(partial(table.__setitem__, key, table.pop(key)))
+
+    def _place(self, row: Row) -> None:
+        """Write a job and keep what finds it: by state, by key, by task."""
+        job = row.job
+        before = self._rows.get(job.id)
+        if before is not None:
+            self._unlist(before)
+        if job.wanted:
+            self._claim(self._keys, (row.batch_id, job.key), job.id)
+        if job.task_id is not None:
+            self._claim(self._tasks, job.task_id, job.id)
+        if job.purchase_id is not None:
+            self._claim(self._purchases, job.purchase_id, job.id)
+        listed = self._by_state[row.batch_id, job.wanted, job.state]
+        self._undo.append(partial(listed.discard, job.id))
+        listed.add(job.id)
+        self._put(self._rows, job.id, row)
+
+    def _claim(self, owners: dict[K, int], name: K, job_id: int) -> None:
+        if name in owners:
+            raise broken_rule(NAME, f"two jobs have {name}")
+        self._put(owners, name, job_id)
+
+    def _unlist(self, row: Row) -> None:
+        job = row.job
+        listed = self._by_state[row.batch_id, job.wanted, job.state]
+        self._undo.append(partial(listed.add, job.id))
+        listed.discard(job.id)
+        if job.wanted:
+            self._drop(self._keys, (row.batch_id, job.key))
+        if job.task_id is not None:
+            self._drop(self._tasks, job.task_id)
+        if job.purchase_id is not None:
+            self._drop(self._purchases, job.purchase_id)
+
+    # questions
+
+    def batch(self, name: str) -> Batch | None:
+        return next((batch for batch in self._batches.values() if batch.name == name), None)
+
+    def batches(self) -> list[Batch]:
+        return sorted(self._batches.values(), key=lambda batch: (self._worked_on[batch.id], batch.id), reverse=True)
+
+    def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
+        for job in self.jobs(batch_id, wanted_only=False):
+            yield StoredJob(
+                id=job.id,
+                key=job.key,
+                fingerprint=job.fingerprint,
+                state=job.state,
+                attempts=job.attempts,
+                output=job.output,
+                wanted=job.wanted,
+                paid=self._charged(self._rows[job.id]) is not None,
+            )
+
+    def _charged(self, row: Row) -> Attempt | None:
+        """The last attempt that was, or may have been, bought and was not given back."""
+        attempts = [self._attempts[attempt] for attempt in row.attempts]
+        return next((attempt for attempt in reversed(attempts) if attempt.charge is not Charge.RELEASED), None)
+
+    def job(self, job_id: int) -> Job:
+        if job_id not in self._rows:
+            raise KeyError(f"no job has the id {job_id}")
+        return self._rows[job_id].job
+
+    def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
+        chosen = tuple(dict.fromkeys(states)) or tuple(JobState)
+        flags = (True,) if wanted_only else (True, False)
+        ids = [job_id for state in chosen for flag in flags for job_id in self._by_state[batch_id, flag, state]]
+        yield from [self._rows[job_id].job for job_id in sorted(ids, key=self._order)]
+
+    def _order(self, job_id: int) -> tuple[int, int]:
+        return self._rows[job_id].position, job_id
+
+    def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
+        found = {state: len(self._matching(batch_id, state, only, tags)) for state in JobState}
+        return {state: jobs for state, jobs in found.items() if jobs}
+
+    def _matching(self, batch_id: int, state: JobState, only: str | None, tags: Sequence[str]) -> list[Job]:
+        jobs = [self._rows[job_id].job for job_id in self._by_state[batch_id, True, state]]
+        if only is not None:
+            jobs = [job for job in jobs if fnmatchcase(job.key, only)]
+        return [job for job in jobs if not tags or set(job.tags) & set(tags)]
+
+    def in_flight(self, batch_id: int) -> int:
+        return sum(len(self._by_state[batch_id, wanted, state]) for wanted in (True, False) for state in IN_FLIGHT)
+
+    def sendable(
+        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> list[Job]:
+        pending = self._matching(batch_id, JobState.PENDING, only, tags)
+        ready = [job for job in pending if job.not_before is None or job.not_before <= now]
+        return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
+
+    def next_not_before(
+        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
+    ) -> datetime | None:
+        pending = self._matching(batch_id, JobState.PENDING, only, tags)
+        return min((job.not_before for job in pending if job.not_before and job.not_before > after), default=None)
+
+    def task_owner(self, task_id: str) -> int | None:
+        return self._tasks.get(task_id)
+
+    def money(self, batch_id: int) -> Money:
+        charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge is not Charge.RELEASED]
+        seconds: dict[str, int] = {}
+        for attempt in charged:
+            seconds[attempt.billing_key] = seconds.get(attempt.billing_key, 0) + attempt.seconds
+        return Money(
+            spent=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.SPENT),
+            committed=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.COMMITTED),
+            seconds=seconds,
+            unpriced=sum(attempt.price is None for attempt in charged),
+        )
+
+    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
+        return self._assets.get((sha256, endpoint))
