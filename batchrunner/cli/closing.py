@@ -29,8 +29,8 @@ def plan_lines(session: Session) -> Iterator[str]:
     """The plan, before anything is asked or sent."""
     made, jobs = session.plan, selected(session)
     yield f"{session.batch.name}  {session.request.source}  at {session.batch.endpoint}"
-    if session.is_new:
-        yield f"  a new database begins at {session.database}: nothing is known of what was bought elsewhere"
+    if session.is_new and not session.request.emulator:
+        yield f"  new database {session.database}: it knows nothing bought elsewhere"
     marks = (
         ("+", len(jobs), "to send"),
         ("=", len(made.done), "done"),
@@ -58,7 +58,7 @@ def plan_lines(session: Session) -> Iterator[str]:
 def _cost(session: Session, jobs: list[WantedJob]) -> str:
     total = plan.cost(jobs, session.price)
     if total is None:
-        text = "unknown: the manifest has no prices for it, so billing seconds are all that can be told"
+        text = "unknown: the manifest has no prices for it"
     else:
         text = summary.amount(total, session.batch.currency)
     if session.cap is not None:

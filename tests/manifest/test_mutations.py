@@ -118,6 +118,15 @@ def test_there_are_many_of_them():
     assert counted.total() >= 1_000
 
 
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process in between: the peak of a child counts the memory of the process that it was forked from."""
+
+
 def command(folder: Path, good: Good, mutant: Mutant) -> str | None:
     """What the command does wrong with a mutant."""
     undo = apply(folder, {**mutant.changes, good.name: mutant.data})
@@ -126,15 +135,16 @@ def command(folder: Path, good: Good, mutant: Mutant) -> str | None:
     try:
         before = snapshot(folder)
         with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(arguments, cwd=folder.parent, env=environment, stdout=output, stderr=output)
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            measured = [sys.executable, "-c", MEASURED, *arguments]
+            process = subprocess.run(
+                measured, cwd=folder.parent, env=environment, stdout=subprocess.PIPE, stderr=output, check=False
+            )
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
         written = snapshot(folder) != before
     finally:
         undo()
-    memory = used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    memory = int(process.stdout) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     if process.returncode != ExitCode.MANIFEST or "Traceback" in text or ": error[" not in text:
         return f"exit {process.returncode}: {text[:300]}"
     if written:
