@@ -24,20 +24,22 @@ MARK = b"<!-- batchrunner report -->"
 _MARKED_WITHIN = 128
 _PROBE = b"\0" * 4096
 COLLECT_AGAIN = "run the same command again: what is finished at the provider is downloaded without paying again"
+SEND_AGAIN = "run the same command again: nothing was sent yet"
 
 
-def storage_error(error: OSError, path: Path) -> StorageError:
+def storage_error(error: OSError, path: Path, *, then: str = COLLECT_AGAIN) -> StorageError:
     """What an operating system's refusal means for the user."""
     if error.errno in _FULL:
-        return StorageError(
-            f"the disk of {path} is full; no paid clip is lost", fix=f"free some space, then {COLLECT_AGAIN}"
-        )
+        return StorageError(f"the disk of {path} is full; no paid clip is lost", fix=f"free some space, then {then}")
     if error.errno in _READ_ONLY:
         return StorageError(
             f"{path} cannot be written ({os.strerror(error.errno or 0)})",
-            fix=f"make the folder writable or choose another with --out DIR, then {COLLECT_AGAIN}",
+            fix=f"make the folder writable or choose another with --out DIR, then {then}",
         )
-    return StorageError(f"{path} cannot be written: {error.strerror or type(error).__name__}", fix=COLLECT_AGAIN)
+    return StorageError(
+        f"{path} cannot be written: {error.strerror or type(error).__name__}",
+        fix=f"choose another folder with --out DIR, then {then}",
+    )
 
 
 class OutputFolder:
@@ -57,7 +59,7 @@ class OutputFolder:
             finally:
                 _remove(probe)
         except OSError as error:
-            raise storage_error(error, self.root) from None
+            raise storage_error(error, self.root, then=SEND_AGAIN) from None
 
     def part(self, output: str, *, owner: str) -> Part:
         """A new, empty `.part` for the clip `output`; `owner` (a task id) keeps two databases apart."""

@@ -36,22 +36,9 @@ class Plan:
     orphaned: tuple[str, ...]
 
     @property
-    def seconds(self) -> dict[str, int]:
-        """Billing seconds of what would be sent, per billing key."""
-        total: Counter[str] = Counter()
-        for job in self.to_send:
-            total[job.request.billing_key] += job.request.duration
-        return dict(total)
-
-    @property
     def needs_provider(self) -> bool:
         """Whether there is anything to send or to collect."""
         return bool(self.to_send or self.collecting)
-
-    def uploads(self) -> dict[str, str]:
-        """Local frames that may leave this machine: path by content hash."""
-        frames = (frame for job in self.to_send for frame in job.request.frames if frame.local)
-        return {frame.sha256: frame.source for frame in frames}
 
 
 def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
@@ -152,3 +139,17 @@ def cost(jobs: Iterable[WantedJob], price: Callable[[str, int], int | None]) -> 
             return None
         total += one
     return total
+
+
+def billed_seconds(jobs: Iterable[WantedJob]) -> dict[str, int]:
+    """Billing seconds of the jobs, per billing key."""
+    total: Counter[str] = Counter()
+    for job in jobs:
+        total[job.request.billing_key] += job.request.duration
+    return dict(total)
+
+
+def uploads(jobs: Iterable[WantedJob]) -> dict[str, str]:
+    """Local frames that the jobs let leave this machine: path by content hash."""
+    frames = (frame for job in jobs for frame in job.request.frames if frame.local)
+    return {frame.sha256: frame.source for frame in frames}

@@ -45,11 +45,9 @@ def plan_lines(session: Session) -> Iterator[str]:
         yield f"  ~ {len(made.changed)} changed after being bought, kept as bought: {_some(made.changed)}"
         yield "    to buy the new version as well, give it another id"
     if jobs:
-        seconds: dict[str, int] = {}
-        for job in jobs:
-            seconds[job.request.billing_key] = seconds.get(job.request.billing_key, 0) + job.request.duration
+        seconds = plan.billed_seconds(jobs)
         yield "  buys " + " · ".join(f"{key} {total} s" for key, total in sorted(seconds.items()))
-        uploads = {frame.source for job in jobs for frame in job.request.frames if frame.local}
+        uploads = plan.uploads(jobs)
         if uploads:
             yield f"  sends {len(uploads)} frame{'s' if len(uploads) > 1 else ''} from this machine"
         yield f"  cost {_cost(session, jobs)}"

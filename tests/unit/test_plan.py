@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchrunner.model import Answer, Clip, Frame, Intent, Mode, VideoRequest, WantedJob
-from batchrunner.plan import cost, plan
+from batchrunner.plan import billed_seconds, cost, plan, uploads
 from batchrunner.request import fingerprint
 from batchrunner.states import JobState
 from batchrunner.store.base import Changes, StoredJob
@@ -178,16 +178,18 @@ def test_of_two_rows_that_fit_the_bought_one_moves(rows):
 
 def test_seconds_by_what_is_billed():
     jobs = [wanted("a", duration=5), wanted("b", duration=10), wanted("c", mode=Mode.PRO, audio=True, duration=15)]
-    assert plan(jobs, []).seconds == {"720P": 15, "1080P+Sound": 15}
-    assert plan(jobs, [stored("a", S.DONE, id=1)]).seconds == {"720P": 15, "1080P+Sound": 15} | {"720P": 10}
-    assert plan([], []).seconds == {}
+    assert billed_seconds(plan(jobs, []).to_send) == {"720P": 15, "1080P+Sound": 15}
+    assert billed_seconds(plan(jobs, [stored("a", S.DONE, id=1)]).to_send) == {"720P": 15, "1080P+Sound": 15} | {
+        "720P": 10
+    }
+    assert billed_seconds([]) == {}
 
 
 def test_uploads_are_counted_by_content():
     one, same = (Frame(source=name, sha256="a" * 64, local=True) for name in ("x.png", "y.png"))
     other = Frame(source="https://h/z.png", sha256="b" * 64, local=False)
     found = plan([wanted("a", frames=(one, other)), wanted("b", frames=(same,))], [])
-    assert set(found.uploads()) == {"a" * 64}
+    assert set(uploads(found.to_send)) == {"a" * 64}
 
 
 @pytest.mark.parametrize(
