@@ -284,9 +284,11 @@ class TestRestart:
     async def test_tasks_links_and_uploads_survive(
         self, open_relay: Callable[..., Relay], connect: Any, clock: Any, png: Any
     ) -> None:
-        async with connect(open_relay()) as client:
+        first = open_relay()
+        async with connect(first) as client:
             image = await upload(client, png("red"))
             task = await submit(client, image_urls=[image], client_business_id="job-1")
+        first.workshop.wait()  # a process that was killed would no longer render
         clock.now += 2_000
         second = open_relay()
         second.workshop.wait()

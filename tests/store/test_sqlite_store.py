@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -439,19 +440,15 @@ except StorageError as error:
 """
 
 
-def test_a_reader_in_a_folder_that_it_may_not_write_to(tmp_path):
-    path = tmp_path / "batch.db"
-    filled(path).close()
-    path.chmod(0o444)
-    tmp_path.chmod(0o555)
-    parents = {folder: mode(folder) for folder in (tmp_path.parent, tmp_path.parent.parent)}
-    for folder in parents:
-        folder.chmod(0o755)
-    try:
+def test_a_reader_in_a_folder_that_it_may_not_write_to():
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        folder = Path(name)
+        path = folder / "batch.db"
+        filled(path).close()
+        path.chmod(0o444)
+        folder.chmod(0o555)
         result = subprocess.run([sys.executable, "-c", AS_NOBODY, path], capture_output=True, text=True, check=False)
-    finally:
-        for folder, before in {**parents, tmp_path: 0o700}.items():
-            folder.chmod(before)
+        folder.chmod(0o700)
     assert result.returncode == 0, result.stderr
     assert "'pending'>: 3" in result.stdout
     assert "cannot be opened or written" in result.stdout
