@@ -6,7 +6,7 @@ Money is in integer micro-units of the batch's currency; times are aware UTC dat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from batchrunner.diagnostic import Place
@@ -150,6 +150,8 @@ class Intent:
     body_sha256: str
     price: int | None
     """Estimated price in micro-units; None without prices."""
+    day: date | None = None
+    """The user's calendar day that its price counts for; the day in UTC when nobody says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

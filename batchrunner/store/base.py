@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
+from batchrunner.budget import Used
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Money, WantedJob
 from batchrunner.states import JobState
 
@@ -119,6 +120,9 @@ class Store(Protocol):
 
     def money(self, batch_id: int) -> Money: ...
 
+    def used(self, batch_id: int, *, day: date) -> Used:
+        """What counts against the caps: of the batch, and of all batches in its currency on that day and in its month."""
+
     # transitions
 
     def recover(self, batch_id: int, *, now: datetime) -> int:
@@ -127,11 +131,21 @@ class Store(Protocol):
         No pending job waits longer than `settings.LONGEST_WAIT` from now.
         """
 
-    def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
+    def record_intent(
+        self,
+        job_id: int,
+        intent: Intent,
+        *,
+        cap: int | None,
+        per_day: int | None = None,
+        per_month: int | None = None,
+        now: datetime,
+    ) -> int | None:
         """pending -> submitting, with a new attempt, whose id is returned.
 
-        None when the job is no longer pending or when spent + committed + this price would pass `cap` (micro-units),
-        or has no price at all while there is a cap.
+        None when the job is no longer pending or when spent + committed + this price would pass `cap` for the batch, or
+        `per_day` or `per_month` for all batches in its currency (micro-units, `used` says what counts), or has no price
+        at all while there is one of them.
         """
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:

@@ -7,9 +7,10 @@ changes nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from batchrunner.budget import Caps, passed
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
@@ -147,9 +148,19 @@ class MemoryStore(Tables):
                 self._move(job.id, JobEvent.UNANSWERED, reason=CRASH_REASON, message=CRASH_MESSAGE)
         return len(jobs)
 
-    def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
+    def record_intent(
+        self,
+        job_id: int,
+        intent: Intent,
+        *,
+        cap: int | None,
+        per_day: int | None = None,
+        per_month: int | None = None,
+        now: datetime,
+    ) -> int | None:
         row = self._rows.get(job_id)
-        if row is None or (cap is not None and self._passes(cap, row.batch_id, intent)):
+        caps, day = Caps(max_cost=cap, per_day=per_day, per_month=per_month), intent.day or now.astimezone(UTC).date()
+        if row is None or (caps.given and passed(caps, self.used(row.batch_id, day=day), intent.price)):
             return None
         with self.transaction():
             changes: dict[str, Any] = {
@@ -165,7 +176,12 @@ class MemoryStore(Tables):
             attempt_id = len(self._attempts) + 1
             request = row.job.request
             attempt = Attempt(
-                batch_id=row.batch_id, price=intent.price, billing_key=request.billing_key, seconds=request.duration
+                batch_id=row.batch_id,
+                price=intent.price,
+                billing_key=request.billing_key,
+                seconds=request.duration,
+                day=day,
+                currency=self._batches[row.batch_id].currency,
             )
             self._put(self._attempts, attempt_id, attempt)
             self._attach(job_id, (*row.attempts, attempt_id))
@@ -175,11 +191,6 @@ class MemoryStore(Tables):
         row = replace(self._rows[job_id], attempts=attempts)
         charged = self._charged(row)
         self._put(self._rows, job_id, replace(row, job=replace(row.job, price=charged.price if charged else None)))
-
-    def _passes(self, cap: int, batch_id: int, intent: Intent) -> bool:
-        """Whether the purchase could pass the cap; one without a price always could."""
-        money = self.money(batch_id)
-        return intent.price is None or money.spent + money.committed + intent.price > cap
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         if task_id in self._tasks:

@@ -10,11 +10,12 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime
 from heapq import merge
 from pathlib import Path
 from typing import Any
 
+from batchrunner.budget import Used, month
 from batchrunner.errors import StorageError
 from batchrunner.model import Asset, Batch, Job, Money
 from batchrunner.states import IN_FLIGHT, JobState
@@ -207,6 +208,17 @@ class Questions(Connection):
             seconds=seconds,
             unpriced=sum(row["unpriced"] for row in rows),
         )
+
+    def used(self, batch_id: int, *, day: date) -> Used:
+        sql = """
+            SELECT coalesce(sum(price) FILTER (WHERE day = ?), 0) AS day, coalesce(sum(price), 0) AS month
+            FROM daily_spending
+            WHERE currency = (SELECT coalesce(currency, '') FROM batches WHERE id = ?) AND day BETWEEN ? AND ?
+        """
+        first, last = month(day)
+        parameters = (day.isoformat(), batch_id, first.isoformat(), last.isoformat())
+        row, money = self._rows(sql, parameters)[0], self.money(batch_id)
+        return Used(max_cost=money.spent + money.committed, per_day=row["day"], per_month=row["month"])
 
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))

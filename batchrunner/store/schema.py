@@ -1,7 +1,7 @@
 """The database: tables, rules and views, and the migrations that make them.
 
-The rules are CHECK constraints and unique indexes, so that a bug above is refused and not recorded. Two small tables
-(`job_counts`, `spending`) are kept by triggers: what a run asks often never costs more as jobs finish.
+The rules are CHECK constraints and unique indexes, so that a bug above is refused and not recorded. Three small tables
+(`job_counts`, `spending`, `daily_spending`) are kept by triggers: what a run asks often never costs more as jobs finish.
 """
 
 from __future__ import annotations
@@ -243,9 +243,47 @@ VIEWS = (
 TAGS = ("ALTER TABLE jobs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",)
 """A JSON list of the words that a run can select a job by."""
 
+DAYS = (
+    "ALTER TABLE attempts ADD COLUMN day TEXT CHECK (length(day) = 10)",
+    "ALTER TABLE attempts ADD COLUMN currency TEXT",
+    """
+    UPDATE attempts SET day = date(intended_at, 'localtime'), currency = (SELECT coalesce(batches.currency, '')
+        FROM jobs JOIN batches ON batches.id = jobs.batch_id WHERE jobs.id = attempts.job_id)
+    """,
+    """
+    CREATE TABLE daily_spending (
+        currency TEXT NOT NULL,
+        day TEXT NOT NULL,
+        price INTEGER NOT NULL CHECK (price >= 0),
+        PRIMARY KEY (currency, day)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO daily_spending
+    SELECT currency, day, sum(price) FROM attempts WHERE charge <> 'released' AND price IS NOT NULL GROUP BY 1, 2
+    """,
+    """
+    CREATE TRIGGER day_charged AFTER INSERT ON attempts WHEN NEW.price IS NOT NULL AND NEW.day IS NOT NULL
+    BEGIN
+        INSERT INTO daily_spending VALUES (NEW.currency, NEW.day, iif(NEW.charge = 'released', 0, NEW.price))
+        ON CONFLICT DO UPDATE SET price = price + excluded.price;
+    END
+    """,
+    """
+    CREATE TRIGGER day_released AFTER UPDATE OF charge ON attempts
+    WHEN (OLD.charge = 'released') <> (NEW.charge = 'released') AND NEW.price IS NOT NULL
+    BEGIN
+        UPDATE daily_spending SET price = price + iif(NEW.charge = 'released', -NEW.price, NEW.price)
+        WHERE currency = NEW.currency AND day = NEW.day;
+    END
+    """,
+)
+"""What counts against a cap per day or month: the price of a purchase on its day, in its currency, until it is released."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
+    "3_days": DAYS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

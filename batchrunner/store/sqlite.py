@@ -5,11 +5,12 @@ Plain parameterised SQL on one connection; sqlite-utils makes the schema (`schem
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
+from batchrunner.budget import Caps, passed
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
@@ -154,10 +155,20 @@ class SqliteStore(Questions):
                 self._settle(row["id"], JobEvent.UNANSWERED, {"rule": CRASH_RULE})
             return len(rows)
 
-    def record_intent(self, job_id: int, intent: Intent, *, cap: int | None, now: datetime) -> int | None:
+    def record_intent(
+        self,
+        job_id: int,
+        intent: Intent,
+        *,
+        cap: int | None,
+        per_day: int | None = None,
+        per_month: int | None = None,
+        now: datetime,
+    ) -> int | None:
+        caps, day = Caps(max_cost=cap, per_day=per_day, per_month=per_month), intent.day or now.astimezone(UTC).date()
         with self.transaction():
             job = self._row("SELECT batch_id, attempts, billing_key, seconds FROM jobs WHERE id = ?", (job_id,))
-            if job is None or (cap is not None and self._passes(cap, job["batch_id"], intent)):
+            if job is None or (caps.given and passed(caps, self.used(job["batch_id"], day=day), intent.price)):
                 return None
             columns = {
                 "purchase_id": intent.purchase_id,
@@ -170,17 +181,15 @@ class SqliteStore(Questions):
             if not self._move(job_id, JobEvent.CLAIMED, now=now, columns=columns):
                 return None
             sql = """
-                INSERT INTO attempts (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at)
-                VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?, ?, ?, ?, ?, ?)
+                INSERT INTO attempts
+                    (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at, day, currency)
+                VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?, ?, ?, ?, ?, ?, ?,
+                    (SELECT coalesce(currency, '') FROM batches WHERE id = ?))
                 RETURNING id
             """
             priced = (intent.purchase_id, intent.price, job["billing_key"], job["seconds"], intent.body_sha256)
-            return int(self._rows(sql, (job_id, *priced, to_text(now)))[0]["id"])
-
-    def _passes(self, cap: int, batch_id: int, intent: Intent) -> bool:
-        """Whether the purchase could pass the cap; one without a price always could."""
-        money = self.money(batch_id)
-        return intent.price is None or money.spent + money.committed + intent.price > cap
+            counted = (to_text(now), day.isoformat(), job["batch_id"])
+            return int(self._rows(sql, (job_id, *priced, *counted))[0]["id"])
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         with self.transaction():

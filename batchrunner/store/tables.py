@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TypeVar
 
+from batchrunner.budget import Used, month
 from batchrunner.model import Asset, Batch, Job, Money
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import StoredJob
@@ -39,6 +40,8 @@ class Attempt:
     price: int | None
     billing_key: str
     seconds: int
+    day: date
+    currency: str | None
     charge: Charge = Charge.COMMITTED
 
 
@@ -202,6 +205,20 @@ class Tables:
             committed=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.COMMITTED),
             seconds=seconds,
             unpriced=sum(attempt.price is None for attempt in charged),
+        )
+
+    def used(self, batch_id: int, *, day: date) -> Used:
+        batch = self._batches.get(batch_id)
+        counted = [
+            attempt
+            for attempt in self._attempts.values()
+            if batch and attempt.currency == batch.currency and attempt.charge is not Charge.RELEASED
+        ]
+        money = self.money(batch_id)
+        return Used(
+            max_cost=money.spent + money.committed,
+            per_day=sum(attempt.price or 0 for attempt in counted if attempt.day == day),
+            per_month=sum(attempt.price or 0 for attempt in counted if month(attempt.day) == month(day)),
         )
 
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:

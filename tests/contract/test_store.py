@@ -1,10 +1,11 @@
 """What every store does: the same suite over the one in memory and the one on SQLite."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from batchrunner.budget import Used
 from batchrunner.diagnostic import Place
 from batchrunner.errors import StorageError
 from batchrunner.model import Answer, AspectRatio, Asset, Clip, Frame, Intent, Mode, Money, VideoRequest, WantedJob
@@ -328,6 +329,57 @@ def test_the_cap_counts_spent_committed_and_this_one(store):
     assert store.record_intent(ids[3], intent("p4"), cap=300, now=NOW) is None
     store.record_refused(ids[2], NO, reason="x", now=NOW)
     assert store.record_intent(ids[3], intent("p4"), cap=300, now=NOW)
+
+
+DAY, NEXT_DAY, NEXT_MONTH = date(2026, 11, 29), date(2026, 11, 30), date(2026, 12, 1)
+
+
+def on(day, name="p", price=100):
+    return Intent(purchase_id=name, body_sha256="d" * 64, price=price, day=day)
+
+
+def test_a_cap_for_the_day_counts_every_batch_of_the_currency(store):
+    one, a, b = new_batch(store, "a", "b", name="one")
+    two, c, d = new_batch(store, "c", "d", name="two")
+    assert store.record_intent(a, on(DAY, "pa"), cap=None, per_day=150, now=NOW)
+    assert store.record_intent(c, on(DAY, "pc"), cap=None, per_day=199, now=NOW) is None
+    assert store.record_intent(c, on(DAY, "pc"), cap=None, per_day=200, now=NOW)
+    assert store.record_intent(d, on(DAY, "pd"), cap=None, per_day=200, now=NOW) is None
+    assert store.record_intent(d, on(DAY, "pd", price=None), cap=None, per_day=900, now=NOW) is None
+    assert store.used(two, day=DAY) == Used(max_cost=100, per_day=200, per_month=200)
+    assert store.record_intent(b, on(NEXT_DAY, "pb"), cap=None, per_day=100, per_month=300, now=NOW)
+    assert store.used(one, day=NEXT_DAY) == Used(max_cost=200, per_day=100, per_month=300)
+    assert store.used(one, day=NEXT_MONTH) == Used(max_cost=200)
+
+
+def test_a_cap_for_the_month_begins_anew_with_the_month(store):
+    _, a, b, c = new_batch(store, "a", "b", "c")
+    assert store.record_intent(a, on(DAY, "pa"), cap=None, per_month=100, now=NOW)
+    assert store.record_intent(b, on(NEXT_DAY, "pb"), cap=None, per_month=199, now=NOW) is None
+    assert store.record_intent(b, on(NEXT_MONTH, "pb"), cap=None, per_month=100, now=NOW)
+    assert (
+        store.record_intent(c, on(NEXT_MONTH, "pc"), cap=199, per_month=900, now=NOW) is None
+    )  # all caps hold at once
+
+
+def test_money_that_comes_back_frees_its_own_day(store):
+    batch_id, a, b, c = new_batch(store, "a", "b", "c")
+    for job_id, name, day in ((a, "pa", DAY), (b, "pb", DAY), (c, "pc", NEXT_DAY)):
+        assert store.record_intent(job_id, on(day, name), cap=None, now=NOW)
+    store.record_accepted(a, "t1", YES, now=NOW)
+    store.record_task_failed(a, reason="x", message="x", now=NOW)
+    store.record_returned(b, NO, reason="x", not_before=None, now=NOW)
+    assert store.used(batch_id, day=DAY) == Used(max_cost=100, per_day=0, per_month=100)
+    assert store.record_intent(b, on(NEXT_DAY, "pb"), cap=None, now=LATER)  # sent again, it is of the day it is sent on
+    store.record_unanswered(b, NO, reason="x", now=LATER)
+    assert store.used(batch_id, day=NEXT_DAY) == Used(max_cost=200, per_day=200, per_month=200)
+
+
+def test_other_currencies_have_caps_of_their_own(store):
+    _, a = new_batch(store, "a", name="dollars")
+    assert store.record_intent(a, on(DAY, "pa"), cap=None, now=NOW)
+    euros = store.open_batch("euros", endpoint="toapis.com", currency="EUR", now=NOW)
+    assert store.used(euros.id, day=DAY) == Used()
 
 
 def test_intents_that_share_a_transaction_see_each_other(store):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from batchrunner.budget import Used
 from batchrunner.errors import StorageError
 from batchrunner.model import Answer, Intent, VideoRequest, WantedJob
 from batchrunner.request import fingerprint
@@ -165,7 +166,7 @@ def test_a_newer_schema_is_refused(path):
 
 def test_an_older_schema_is_migrated_by_a_run_and_not_by_a_reader(path, monkeypatch):
     filled(path).close()
-    steps = {**schema.STEPS, "3_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
+    steps = {**schema.STEPS, "9_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
     monkeypatch.setattr(schema, "STEPS", steps)
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     with pytest.raises(StorageError, match="older batchrunner"):
@@ -197,9 +198,40 @@ def test_a_database_of_the_first_version_gets_tags(path, monkeypatch):
     store.close()
 
 
+def test_what_was_bought_before_days_were_kept_counts_for_its_day(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        steps = dict(list(schema.STEPS.items())[:2])
+        patch.setattr(schema, "STEPS", steps)
+        patch.setattr(schema, "VERSION", len(steps))
+        old = filled(path)
+        sql = """
+            INSERT INTO attempts (job_id, number, purchase_id, charge, price, billing_key, seconds, body_sha256, intended_at)
+            VALUES (?, 1, ?, ?, ?, '720P', 5, 'd', ?)
+        """
+        for job_id, charge, price in ((1, "spent", 7), (2, "released", 5), (3, "committed", None)):
+            old._connection.execute(sql, (job_id, f"p{job_id}", charge, price, to_text(NOW)))
+        old.close()
+    store = SqliteStore.open(path)
+    assert store.used(1, day=NOW.astimezone().date()) == Used(max_cost=7, per_day=7, per_month=7)
+    store.close()
+
+
+def test_a_cap_is_looked_up_and_not_summed(path):
+    """However much was bought: the rows of one month at the most are read, and they are found by the primary key."""
+    store = filled(path)
+    asked = []
+    store._connection.set_trace_callback(asked.append)
+    store.used(1, day=NOW.date())
+    store._connection.set_trace_callback(None)
+    plans = [row["detail"] for sql in asked for row in store._connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert any("SEARCH daily_spending USING PRIMARY KEY (currency=? AND day>? AND day<?)" in plan for plan in plans)
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_old_schema(path, monkeypatch):
     filled(path).close()
-    steps = {**schema.STEPS, "3_later": ("ALTER TABLE runs ADD COLUMN note TEXT", "SELECT nonsense")}
+    steps = {**schema.STEPS, "9_later": ("ALTER TABLE runs ADD COLUMN note TEXT", "SELECT nonsense")}
     with monkeypatch.context() as patch:
         patch.setattr(schema, "STEPS", steps)
         patch.setattr(schema, "VERSION", schema.VERSION + 1)

@@ -97,11 +97,15 @@ class TwoStores(RuleBasedStateMachine):
         self.both(lambda store: store.apply(batch, changes, now=self.now))
 
     @rule(
-        job=job_ids, purchase=st.integers(1, 9), price=st.none() | st.integers(0, 9), cap=st.none() | st.integers(0, 30)
+        job=job_ids,
+        purchase=st.integers(1, 9),
+        price=st.none() | st.integers(0, 9),
+        caps=st.fixed_dictionaries(dict.fromkeys(("cap", "per_day", "per_month"), st.none() | st.integers(0, 30))),
+        day=st.none() | st.sampled_from([START.date() + timedelta(days=days) for days in (0, 1, 20)]),
     )
-    def intend(self, job, purchase, price, cap):
-        intent = Intent(purchase_id=f"p{purchase}", body_sha256="d", price=price)
-        self.both(lambda store: store.record_intent(job, intent, cap=cap, now=self.now) is not None)
+    def intend(self, job, purchase, price, caps, day):
+        intent = Intent(purchase_id=f"p{purchase}", body_sha256="d", price=price, day=day)
+        self.both(lambda store: store.record_intent(job, intent, **caps, now=self.now) is not None)
 
     @rule(job=job_ids, task=st.integers(1, 9))
     def accept(self, job, task):
@@ -166,6 +170,7 @@ class TwoStores(RuleBasedStateMachine):
             self.both(lambda store, batch=batch: store.counts(batch))
             self.both(lambda store, batch=batch: store.in_flight(batch))
             self.both(lambda store, batch=batch: store.money(batch))
+            self.both(lambda store, batch=batch: store.used(batch, day=START.date()))
 
 
 def test_the_stores_agree():
