@@ -52,6 +52,7 @@ class JobEvent(StrEnum):
     EXPIRED = "expired"
     BAD_FILE = "bad_file"
     RETRIED = "retried"
+    REOPENED = "reopened"
 
 
 TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
@@ -81,8 +82,11 @@ TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
         JobEvent.EXPIRED: JobState.FAILED,
         JobEvent.BAD_FILE: JobState.FAILED,
     },
-    JobState.DONE: {},
-    JobState.FAILED: {JobEvent.RETRIED: JobState.PENDING},
+    JobState.DONE: {JobEvent.REOPENED: JobState.FETCHING},
+    JobState.FAILED: {
+        JobEvent.RETRIED: JobState.PENDING,
+        JobEvent.REOPENED: JobState.FETCHING,  # its task was paid for: collected again, never bought again
+    },
     JobState.CANCELLED: {JobEvent.RETRIED: JobState.PENDING},
 }
 

@@ -2,7 +2,8 @@
 
 Every verb is synchronous and either happens wholly or not at all; `Writer` gives the runner a durable, awaitable form of
 them. A transition says whether it applied: `False` means that the row was not in the state it must leave, and nothing
-changed. Times are aware UTC datetimes, `now` is always an argument.
+changed. Times are aware UTC datetimes, `now` is always an argument. A `note` names the evidence or holds the person's
+words; where it is a `str` an empty one is refused with `StorageError`.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Store(Protocol):
         """The first moment after `after` at which a wanted pending job may be sent; None when none waits that long."""
 
     def task_owner(self, task_id: str) -> int | None:
-        """The job that the provider's task belongs to, of any batch; None when it is none of ours."""
+        """The job that the provider's task was bought for, of any batch; None when it is none of ours."""
 
     def money(self, batch_id: int) -> Money: ...
 
@@ -149,7 +150,7 @@ class Store(Protocol):
         """
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
-        """submitting -> running. Also False when another job owns the task id."""
+        """submitting -> running. Also False when another purchase owns the task id."""
 
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
@@ -162,8 +163,26 @@ class Store(Protocol):
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         """submitting -> in_doubt."""
 
-    def record_found(self, job_id: int, task_id: str, *, now: datetime) -> bool:
-        """in_doubt -> running: the provider knows the purchase. Also False when another job owns the task id."""
+    def record_found(self, job_id: int, task_id: str, *, now: datetime, note: str | None = None) -> bool:
+        """in_doubt -> running: the provider knows the purchase. Also False when another purchase owns the task id."""
+
+    def record_absent(self, job_id: int, *, note: str, not_before: datetime | None, now: datetime) -> bool:
+        """in_doubt -> pending with the same purchase id: not bought, says the evidence or the person of the note."""
+
+    def record_abandoned(self, job_id: int, *, note: str, now: datetime) -> bool:
+        """in_doubt -> failed(abandoned): a person gives it up; the money counts as spent."""
+
+    def record_cancelled(self, job_id: int, *, note: str, now: datetime) -> bool:
+        """pending -> cancelled: it is not sent."""
+
+    def record_retried(self, job_id: int, *, note: str, now: datetime) -> bool:
+        """failed or cancelled -> pending, as a new purchase; what the old one cost stays as it was booked."""
+
+    def record_reopened(self, job_id: int, *, note: str, now: datetime) -> bool:
+        """done or failed -> fetching: its clip is collected again from the task that was paid for.
+
+        Also False when no money was spent on a task of it.
+        """
 
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         """pending -> failed: it cannot be sent as it is (a frame was refused)."""

@@ -34,6 +34,16 @@ CHARGES: dict[JobEvent, Charge] = {
 }
 """Events that say something about the money; the others leave it as it is."""
 
+EXPLAINED = frozenset({JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.CANCELLED, JobEvent.RETRIED, JobEvent.REOPENED})
+"""Events that rest on evidence or on a person's word: none is recorded without a note that names it."""
+UNEXPLAINED = "the note must name the evidence or the person"
+
+UNSENT: dict[str, None] = dict.fromkeys(
+    ("not_before", "task_id", "provider_status", "progress", "submitted_at", "expires_at")
+)
+"""What a job forgets of its earlier submission when it may be sent anew; its attempts and its history keep it."""
+ASKED_ANEW = "the manifest asks for it anew"
+
 CRASH_RULE = "C3"
 """The row of the failure matrix for a run that died between its intent and the answer's record."""
 CRASH_REASON = "crash"

@@ -16,7 +16,16 @@ from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
 from batchrunner.store.faults import broken_rule
-from batchrunner.store.ledger import CHARGES, CRASH_MESSAGE, CRASH_REASON, Charge
+from batchrunner.store.ledger import (
+    ASKED_ANEW,
+    CHARGES,
+    CRASH_MESSAGE,
+    CRASH_REASON,
+    EXPLAINED,
+    UNEXPLAINED,
+    UNSENT,
+    Charge,
+)
 from batchrunner.store.tables import NAME, Attempt, Row, Tables
 
 
@@ -117,10 +126,7 @@ class MemoryStore(Tables):
             wanted=True,
         )
         self._place(replace(row, job=job, position=wanted.position))
-        cleared = dict.fromkeys(
-            ("not_before", "task_id", "provider_status", "progress", "submitted_at", "expires_at"), None
-        )
-        self._move(job.id, JobEvent.RETRIED, **cleared)
+        self._move(job.id, JobEvent.RETRIED, note=ASKED_ANEW, **UNSENT)
 
     def _add(self, batch_id: int, wanted: WantedJob) -> None:
         self._known(batch_id)
@@ -210,10 +216,28 @@ class MemoryStore(Tables):
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.UNANSWERED, answer=answer, reason=reason)
 
-    def record_found(self, job_id: int, task_id: str, *, now: datetime) -> bool:
+    def record_found(self, job_id: int, task_id: str, *, now: datetime, note: str | None = None) -> bool:
         if task_id in self._tasks:
             return False
-        return self._move(job_id, JobEvent.FOUND, task_id=task_id)
+        return self._move(job_id, JobEvent.FOUND, note=note, task_id=task_id)
+
+    def record_absent(self, job_id: int, *, note: str, not_before: datetime | None, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.ABSENT, note=note, not_before=not_before, submitted_at=None)
+
+    def record_abandoned(self, job_id: int, *, note: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.ABANDONED, note=note, reason=JobEvent.ABANDONED.value, message=note)
+
+    def record_cancelled(self, job_id: int, *, note: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.CANCELLED, note=note, reason=JobEvent.CANCELLED.value, message=note)
+
+    def record_retried(self, job_id: int, *, note: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.RETRIED, note=note, purchase_id=None, **UNSENT)
+
+    def record_reopened(self, job_id: int, *, note: str, now: datetime) -> bool:
+        row = self._rows.get(job_id)
+        if row is None or row.job.task_id is None or self._attempts[row.attempts[-1]].charge is not Charge.SPENT:
+            return False
+        return self._move(job_id, JobEvent.REOPENED, note=note, expires_at=None)
 
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REJECTED, reason=reason, message=message)
@@ -254,6 +278,7 @@ class MemoryStore(Tables):
         answer: Answer | None = None,
         reason: str | None = None,
         message: str | None = None,
+        note: str | None = None,
         **changes: Any,
     ) -> bool:
         """The job and the money of its open attempt, together; False when the job is in none of the event's sources."""
@@ -262,8 +287,12 @@ class MemoryStore(Tables):
             return False
         message = message or (answer.message if answer else None)
         job = replace(row.job, state=advance(row.job.state, event), reason=reason, message=message, **changes)
+        if event in EXPLAINED and not (note or "").strip(" "):
+            raise broken_rule(NAME, UNEXPLAINED)
         with self.transaction():
             self._place(replace(row, job=job))
+            if event in (JobEvent.ACCEPTED, JobEvent.FOUND):
+                self._put(self._tasks, changes["task_id"], job_id)
             if event in CHARGES:
                 self._settle(row, CHARGES[event])
         return True

@@ -189,8 +189,8 @@ class Questions(Connection):
         return None if row is None else to_time(row["not_before"])
 
     def task_owner(self, task_id: str) -> int | None:
-        row = self._row("SELECT id FROM jobs WHERE task_id = ?", (task_id,))
-        return None if row is None else int(row["id"])
+        row = self._row("SELECT job_id FROM attempts WHERE task_id = ?", (task_id,))
+        return None if row is None else int(row["job_id"])
 
     def money(self, batch_id: int) -> Money:
         sql = (

@@ -280,10 +280,27 @@ DAYS = (
 )
 """What counts against a cap per day or month: the price of a purchase on its day, in its currency, until it is released."""
 
+WORDS = (
+    "ALTER TABLE attempts ADD COLUMN task_id TEXT",
+    """
+    UPDATE attempts SET task_id = (SELECT task_id FROM jobs WHERE id = job_id)
+    WHERE number = (SELECT max(number) FROM attempts AS others WHERE others.job_id = attempts.job_id)
+    """,
+    # a task is one purchase's for ever, also when its job was bought again since
+    "CREATE UNIQUE INDEX one_attempt_per_task ON attempts (task_id) WHERE task_id IS NOT NULL",
+    """
+    CREATE TRIGGER verdicts_say_why BEFORE INSERT ON events
+    WHEN NEW.event IN ('absent', 'abandoned', 'cancelled', 'retried', 'reopened') AND coalesce(trim(NEW.note), '') = ''
+    BEGIN SELECT raise(ABORT, 'the note must name the evidence or the person'); END
+    """,
+)
+"""What a person, or evidence, decides: the task stays with its purchase, and the history says why."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
     "3_days": DAYS,
+    "4_words": WORDS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -17,7 +17,7 @@ from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
 from batchrunner.store.connect import open_for_reading, open_for_writing
 from batchrunner.store.faults import told_as_storage_error
-from batchrunner.store.ledger import CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE
+from batchrunner.store.ledger import ASKED_ANEW, CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE, EXPLAINED, UNSENT
 from batchrunner.store.queries import Questions
 from batchrunner.store.rows import BATCH_COLUMNS, answer_columns, clip_columns, to_batch, to_text, wanted_columns
 
@@ -114,10 +114,7 @@ class SqliteStore(Questions):
         if found["state"] != JobState.PENDING or found["fingerprint"] != wanted.fingerprint:
             columns["purchase_id"] = None  # another clip, or another try after a final answer, is another purchase
         self._update(job_id, columns)
-        cleared = dict.fromkeys(
-            ("not_before", "task_id", "provider_status", "progress", "submitted_at", "expires_at"), None
-        )
-        self._move(job_id, JobEvent.RETRIED, now=now, note="the manifest asks for it anew", columns=cleared)
+        self._move(job_id, JobEvent.RETRIED, now=now, note=ASKED_ANEW, columns=UNSENT)
 
     def _keep(self, batch_id: int, job_id: int, wanted: WantedJob) -> None:
         sql = """
@@ -193,7 +190,7 @@ class SqliteStore(Questions):
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         with self.transaction():
-            if self._row("SELECT 1 FROM jobs WHERE task_id = ?", (task_id,)):
+            if self.task_owner(task_id) is not None:
                 return False
             columns = {"task_id": task_id, "submitted_at": to_text(now)}
             return self._move(job_id, JobEvent.ACCEPTED, now=now, answer=answer, columns=columns)
@@ -214,11 +211,31 @@ class SqliteStore(Questions):
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.UNANSWERED, now=now, answer=answer, reason=reason)
 
-    def record_found(self, job_id: int, task_id: str, *, now: datetime) -> bool:
+    def record_found(self, job_id: int, task_id: str, *, now: datetime, note: str | None = None) -> bool:
         with self.transaction():
-            if self._row("SELECT 1 FROM jobs WHERE task_id = ?", (task_id,)):
+            if self.task_owner(task_id) is not None:
                 return False
-            return self._move(job_id, JobEvent.FOUND, now=now, columns={"task_id": task_id})
+            return self._move(job_id, JobEvent.FOUND, now=now, note=note, columns={"task_id": task_id})
+
+    def record_absent(self, job_id: int, *, note: str, not_before: datetime | None, now: datetime) -> bool:
+        columns = {"not_before": to_text(not_before), "submitted_at": None}
+        return self._move(job_id, JobEvent.ABSENT, now=now, note=note, columns=columns)
+
+    def record_abandoned(self, job_id: int, *, note: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.ABANDONED, now=now, note=note, reason=JobEvent.ABANDONED, message=note)
+
+    def record_cancelled(self, job_id: int, *, note: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.CANCELLED, now=now, note=note, reason=JobEvent.CANCELLED, message=note)
+
+    def record_retried(self, job_id: int, *, note: str, now: datetime) -> bool:
+        return self._move(job_id, JobEvent.RETRIED, now=now, note=note, columns={"purchase_id": None, **UNSENT})
+
+    def record_reopened(self, job_id: int, *, note: str, now: datetime) -> bool:
+        paid = "SELECT 1 FROM jobs JOIN attempts USING (task_id) WHERE jobs.id = ? AND charge = 'spent'"
+        with self.transaction():
+            if self._row(paid, (job_id,)) is None:
+                return False
+            return self._move(job_id, JobEvent.REOPENED, now=now, note=note, columns={"expires_at": None})
 
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REJECTED, now=now, reason=reason, message=message)
@@ -284,8 +301,9 @@ class SqliteStore(Questions):
             for source in sources(event):
                 target = advance(source, event)
                 if self._update(job_id, {**changed, "state": target}, guard=source):
-                    self._note(job_id, event, source, target, note=note or reason, now=now)
-                    self._settle(job_id, event, _answered(answer, now))
+                    said = note if event in EXPLAINED else note or reason
+                    self._note(job_id, event, source, target, note=said, now=now)
+                    self._settle(job_id, event, {**_answered(answer, now), **_task(columns)})
                     return True
             return False
 
@@ -309,6 +327,11 @@ class SqliteStore(Questions):
         assignments = ", ".join(f"{name} = ?" for name in columns)
         sql = f"UPDATE attempts SET {assignments} WHERE job_id = ? AND charge = 'committed'"
         self._run(sql, (*columns.values(), job_id))
+
+
+def _task(columns: dict[str, Any] | None) -> dict[str, Any]:
+    """The task that an attempt is from now on known to have bought."""
+    return {"task_id": columns["task_id"]} if columns and columns.get("task_id") else {}
 
 
 def _answered(answer: Answer | None, now: datetime) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Tables:
         self._keys: dict[tuple[int, str], int] = {}
         """Wanted jobs by batch and key."""
         self._tasks: dict[str, int] = {}
+        """The job that each task was bought for, also when the job was bought again since."""
         self._purchases: dict[str, int] = {}
         self._attempts: dict[int, Attempt] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
@@ -93,15 +94,13 @@ class Tables:
         self._undo.append(partial(table.__setitem__, key, table.pop(key)))
 
     def _place(self, row: Row) -> None:
-        """Write a job and keep what finds it: by state, by key, by task."""
+        """Write a job and keep what finds it: by state, by key, by purchase."""
         job = row.job
         before = self._rows.get(job.id)
         if before is not None:
             self._unlist(before)
         if job.wanted:
             self._claim(self._keys, (row.batch_id, job.key), job.id)
-        if job.task_id is not None:
-            self._claim(self._tasks, job.task_id, job.id)
         if job.purchase_id is not None:
             self._claim(self._purchases, job.purchase_id, job.id)
         listed = self._by_state[row.batch_id, job.wanted, job.state]
@@ -121,8 +120,6 @@ class Tables:
         listed.discard(job.id)
         if job.wanted:
             self._drop(self._keys, (row.batch_id, job.key))
-        if job.task_id is not None:
-            self._drop(self._tasks, job.task_id)
         if job.purchase_id is not None:
             self._drop(self._purchases, job.purchase_id)
 

@@ -19,6 +19,7 @@ NOW = datetime(2026, 11, 22, 1, 0, 3, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 YES = Answer(rule="S200", http_status=200, request_id="req-1")
 NO = Answer(rule="S400", http_status=400, code="invalid_prompt", message="the prompt was refused")
+WORDS = "the console does not list it"
 CLIP = Clip(path="a.mp4", bytes=10, sha256="c" * 64, duration=5.04, width=1280, height=720, sound=True)
 RICH = VideoRequest(
     prompt="一只猫 [in the rain]",
@@ -77,9 +78,13 @@ VERBS = {
     JobEvent.SAVED: lambda s, i: s.record_saved(i, CLIP, now=LATER),
     JobEvent.EXPIRED: lambda s, i: s.record_expired(i, message="too late", now=LATER),
     JobEvent.BAD_FILE: lambda s, i: s.record_bad_file(i, message="3 s instead of 5", now=LATER),
+    JobEvent.ABSENT: lambda s, i: s.record_absent(i, note=WORDS, not_before=LATER, now=LATER),
+    JobEvent.ABANDONED: lambda s, i: s.record_abandoned(i, note=WORDS, now=LATER),
+    JobEvent.CANCELLED: lambda s, i: s.record_cancelled(i, note=WORDS, now=LATER),
+    JobEvent.RETRIED: lambda s, i: s.record_retried(i, note=WORDS, now=LATER),
+    JobEvent.REOPENED: lambda s, i: s.record_reopened(i, note=WORDS, now=LATER),
 }
-"""The verb of each event that the port has one for."""
-NO_VERB_YET = {JobEvent.CANCELLED, JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.RETRIED}
+"""The verb of each event."""
 PATHS = {
     JobState.PENDING: (),
     JobState.SUBMITTING: (JobEvent.CLAIMED,),
@@ -87,7 +92,8 @@ PATHS = {
     JobState.RUNNING: (JobEvent.CLAIMED, JobEvent.ACCEPTED),
     JobState.FETCHING: (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED),
     JobState.DONE: (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.SAVED),
-    JobState.FAILED: (JobEvent.CLAIMED, JobEvent.REFUSED),
+    JobState.FAILED: (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.EXPIRED),
+    JobState.CANCELLED: (JobEvent.CANCELLED,),
 }
 """How a new job gets to a state, by verbs."""
 
@@ -104,9 +110,9 @@ def snapshot(store, batch_id):
 # transitions
 
 
-def test_every_event_has_a_verb_or_is_known_to_have_none():
-    assert set(VERBS) | NO_VERB_YET == set(JobEvent)
-    assert not set(VERBS) & NO_VERB_YET
+def test_every_event_has_a_verb():
+    assert set(VERBS) == set(JobEvent)
+    assert set(PATHS) == set(JobState)
 
 
 @pytest.mark.parametrize("event", VERBS)
@@ -197,6 +203,8 @@ def test_a_returned_job_keeps_its_purchase_and_waits(store):
         (JobState.RUNNING, JobEvent.VANISHED, "vanished", "404"),
         (JobState.FETCHING, JobEvent.EXPIRED, "expired", "too late"),
         (JobState.FETCHING, JobEvent.BAD_FILE, "bad_file", "3 s instead of 5"),
+        (JobState.IN_DOUBT, JobEvent.ABANDONED, "abandoned", WORDS),
+        (JobState.PENDING, JobEvent.CANCELLED, "cancelled", WORDS),
     ],
 )
 def test_a_job_says_why(store, state, event, reason, message):
@@ -240,7 +248,7 @@ def test_a_job_has_at_most_one_open_attempt(store):
 
 
 def test_after_a_crash_every_unanswered_submission_is_in_doubt_and_nothing_else_moves(store):
-    batch_id, *ids = new_batch(store, *"abcdefg")
+    batch_id, *ids = new_batch(store, *"abcdefgh")
     for job_id, state in zip(ids, PATHS, strict=True):
         bring(store, job_id, state)
     other, stranger = new_batch(store, "x", name="other")
@@ -279,6 +287,14 @@ def test_recovery_covers_jobs_that_the_manifest_dropped(store):
         ((JobEvent.CLAIMED, JobEvent.RETURNED), 0, 0),
         ((JobEvent.CLAIMED, JobEvent.REFUSED), 0, 0),
         ((JobEvent.CLAIMED, JobEvent.RETURNED, JobEvent.CLAIMED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.UNANSWERED, JobEvent.FOUND), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.UNANSWERED, JobEvent.ABSENT), 0, 0),
+        ((JobEvent.CLAIMED, JobEvent.UNANSWERED, JobEvent.ABSENT, JobEvent.CLAIMED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.UNANSWERED, JobEvent.ABANDONED), 100, 0),
+        ((JobEvent.CLAIMED, JobEvent.UNANSWERED, JobEvent.ABANDONED, JobEvent.RETRIED), 100, 0),
+        ((JobEvent.CLAIMED, JobEvent.REFUSED, JobEvent.RETRIED), 0, 0),
+        ((JobEvent.CANCELLED, JobEvent.RETRIED), 0, 0),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.EXPIRED, JobEvent.REOPENED), 100, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED), 0, 100),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.TASK_FAILED), 0, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.VANISHED), 100, 0),
@@ -499,7 +515,7 @@ def test_jobs_come_in_manifest_order_whatever_their_state(store):
 
 
 def test_counts_and_in_flight(store):
-    batch_id, *ids = new_batch(store, *"abcdefg")
+    batch_id, *ids = new_batch(store, *"abcdefgh")
     for job_id, state in zip(ids, PATHS, strict=True):
         bring(store, job_id, state)
     assert store.counts(batch_id) == dict.fromkeys(PATHS, 1)
@@ -746,8 +762,8 @@ def test_a_url_that_may_be_signed_is_not_kept(store):
     assert store.asset("s", endpoint="e") is None
 
 
-def test_every_verb_of_one_source_names_it():
-    assert all(len(sources(event)) == 1 for event in VERBS)
+def test_only_a_person_s_verbs_have_more_than_one_source():
+    assert {event for event in VERBS if len(sources(event)) > 1} == {JobEvent.RETRIED, JobEvent.REOPENED}
 
 
 def test_a_doubt_cannot_be_settled_with_the_task_of_another_job(store):
@@ -758,4 +774,115 @@ def test_a_doubt_cannot_be_settled_with_the_task_of_another_job(store):
     assert store.task_owner("t99") is None
     before = snapshot(store, batch_id)
     assert not store.record_found(b, f"t{a}", now=LATER)
+    assert snapshot(store, batch_id) == before
+
+
+# what evidence or a person decides
+
+
+def test_a_purchase_that_was_not_made_is_sent_again_under_its_own_name(store):
+    batch_id, job_id = new_batch(store, "a")
+    bring(store, job_id, JobState.IN_DOUBT)
+    assert store.record_absent(job_id, note=WORDS, not_before=LATER, now=NOW)
+    job = store.job(job_id)
+    assert (job.purchase_id, job.task_id, job.reason, job.not_before) == (f"p{job_id}", None, None, LATER)
+    assert (job.submitted_at, job.attempts, job.price) == (None, 1, None)
+    assert store.sendable(batch_id, now=NOW, limit=9) == []
+    assert store.record_intent(job_id, intent(job.purchase_id), cap=None, now=LATER)
+    assert (store.job(job_id).attempts, store.money(batch_id).committed) == (2, 100)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (JobEvent.REJECTED,),
+        (JobEvent.CANCELLED,),
+        (JobEvent.CLAIMED, JobEvent.REFUSED),
+        (JobEvent.CLAIMED, JobEvent.UNANSWERED, JobEvent.ABANDONED),
+        (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.TASK_FAILED),
+        (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.EXPIRED),
+    ],
+    ids="-".join,
+)
+def test_a_retry_is_another_purchase_and_forgets_nothing_that_was_paid(store, path):
+    batch_id, job_id = new_batch(store, "a")
+    for event in path:
+        assert VERBS[event](store, job_id)
+    before = store.job(job_id)
+    money = store.money(batch_id)
+    assert store.record_retried(job_id, note=WORDS, now=LATER)
+    job = store.job(job_id)
+    assert (job.purchase_id, job.task_id, job.expires_at, job.reason, job.message) == (None, None, None, None, None)
+    assert (job.attempts, job.price) == (before.attempts, before.price)
+    assert store.money(batch_id) == money
+    assert not before.task_id or store.task_owner(before.task_id) == job_id
+    assert store.record_intent(job_id, intent("another"), cap=None, now=LATER)
+    assert store.money(batch_id).spent + 100 == money.spent + store.money(batch_id).committed
+
+
+def test_a_task_stays_with_the_job_it_was_bought_for(store):
+    batch_id, a, b = new_batch(store, "a", "b")
+    bring(store, a, JobState.FAILED)
+    store.record_retried(a, note=WORDS, now=NOW)
+    bring(store, b, JobState.IN_DOUBT)
+    before = snapshot(store, batch_id)
+    assert not store.record_found(b, f"t{a}", now=LATER)
+    assert snapshot(store, batch_id) == before
+    assert store.record_found(b, "t9", now=LATER, note=WORDS)
+    assert store.task_owner("t9") == b
+
+
+@pytest.mark.parametrize(
+    ("path", "paid"),
+    [
+        ((JobEvent.SAVED,), True),
+        ((JobEvent.EXPIRED,), True),
+        ((JobEvent.BAD_FILE,), True),
+        ((JobEvent.VANISHED,), True),
+        ((JobEvent.TASK_FAILED,), False),
+        ((JobEvent.REFUSED,), False),
+        ((JobEvent.UNANSWERED, JobEvent.ABANDONED), False),
+        ((JobEvent.EXPIRED, JobEvent.RETRIED, JobEvent.CLAIMED, JobEvent.REFUSED), False),
+    ],
+    ids=str,
+)
+def test_only_what_was_paid_for_is_collected_again(store, path, paid):
+    batch_id, job_id = new_batch(store, "a")
+    bring(store, job_id, JobState.SUBMITTING)
+    for event in (JobEvent.ACCEPTED, JobEvent.FINISHED):
+        if path[0] not in TRANSITIONS[store.job(job_id).state]:
+            VERBS[event](store, job_id)
+    for event in path:
+        assert VERBS[event](store, job_id)
+    before = store.job(job_id)
+    money = store.money(batch_id)
+    assert store.record_reopened(job_id, note=WORDS, now=LATER) is paid
+    job = store.job(job_id)
+    assert store.money(batch_id) == money
+    if not paid:
+        assert job == before
+        return
+    assert (job.state, job.task_id, job.expires_at, job.reason) == (JobState.FETCHING, f"t{job_id}", None, None)
+    assert store.record_saved(job_id, CLIP, now=LATER)
+    assert store.record_reopened(job_id, note=WORDS, now=LATER)
+
+
+SAYING_WHY = {
+    JobEvent.ABSENT: (JobState.IN_DOUBT, lambda s, i, note: s.record_absent(i, note=note, not_before=None, now=NOW)),
+    JobEvent.ABANDONED: (JobState.IN_DOUBT, lambda s, i, note: s.record_abandoned(i, note=note, now=NOW)),
+    JobEvent.CANCELLED: (JobState.PENDING, lambda s, i, note: s.record_cancelled(i, note=note, now=NOW)),
+    JobEvent.RETRIED: (JobState.CANCELLED, lambda s, i, note: s.record_retried(i, note=note, now=NOW)),
+    JobEvent.REOPENED: (JobState.DONE, lambda s, i, note: s.record_reopened(i, note=note, now=NOW)),
+}
+
+
+@pytest.mark.parametrize("event", SAYING_WHY)
+@pytest.mark.parametrize("note", ["", "  ", None])
+def test_no_verdict_without_a_note(store, event, note):
+    batch_id, job_id = new_batch(store, "a")
+    state, verb = SAYING_WHY[event]
+    bring(store, job_id, state)
+    before = snapshot(store, batch_id)
+    with pytest.raises(StorageError, match="evidence or the person"):
+        verb(store, job_id, note)
     assert snapshot(store, batch_id) == before

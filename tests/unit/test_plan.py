@@ -236,7 +236,7 @@ def bring(store, job, state):
     answer = Answer(rule="R1")
     store.record_intent(job.id, Intent(purchase_id=f"p{job.id}", body_sha256="0" * 64, price=None), cap=None, now=NOW)
     verbs = {
-        "accepted": lambda: store.record_accepted(job.id, f"t{job.id}", answer, now=NOW),
+        "accepted": lambda: store.record_accepted(job.id, f"t{job.id}-{job.attempts}", answer, now=NOW),
         "unanswered": lambda: store.record_unanswered(job.id, answer, reason="no_answer", now=NOW),
         "task_failed": lambda: store.record_task_failed(job.id, reason="x", message="x", now=NOW),
         "finished": lambda: store.record_finished(job.id, expires_at=None, now=NOW),

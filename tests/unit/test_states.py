@@ -28,6 +28,8 @@ MOVES = [
     (S.FETCHING, E.BAD_FILE, S.FAILED),
     (S.FAILED, E.RETRIED, S.PENDING),
     (S.CANCELLED, E.RETRIED, S.PENDING),
+    (S.DONE, E.REOPENED, S.FETCHING),
+    (S.FAILED, E.REOPENED, S.FETCHING),
 ]
 
 
@@ -79,8 +81,8 @@ def test_from_every_state_an_end_can_be_reached():
 
 def test_only_a_person_moves_a_job_out_of_an_end():
     assert {S.DONE, S.FAILED, S.CANCELLED} == FINAL
-    assert {event for state in FINAL for event in TRANSITIONS[state]} == {E.RETRIED}
-    assert TRANSITIONS[S.DONE] == {}
+    assert {event for state in FINAL for event in TRANSITIONS[state]} == {E.RETRIED, E.REOPENED}
+    assert TRANSITIONS[S.DONE] == {E.REOPENED: S.FETCHING}  # what is done is never bought again, not even by a person
 
 
 def test_only_a_submission_can_become_doubtful():
