@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from batchrunner.classify import CAPACITY, CONTENT, QUOTA, is_task_id
+from batchrunner.classify import is_task_id
 from batchrunner.envelope import Envelope, error_of, parse, retry_after, shown
+from batchrunner.matrix import CAPACITY, CONTENT, QUOTA
 from batchrunner.model import Balance
 from batchrunner.providers.base import Exchange
 

@@ -1,51 +1,25 @@
-"""What the outcome of a paid submission means: the failure matrix as data. The default is *in doubt*.
+"""What the outcome of a paid submission means: `matrix` applied. The default is *in doubt*.
 
-Rows are those of the reliability notes §1.1; the id of the row that decided is stored with the attempt. A row may leave
-"in doubt" only on evidence: a documented refusal, or proof that no byte of the body left.
+**Salvage** (reliability notes §1.1.1): a success that was cut, cannot be unpacked, or goes on with an error still says,
+somewhere in its bytes, which task it made. That id is a *candidate*: stored with the attempt, and believed only when the
+provider knows a task of that id, of our model and of that time (`candidate_fits`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
 
+from batchrunner import matrix
 from batchrunner.envelope import Envelope, error_of, parse, request_id, retry_after, shown
+from batchrunner.matrix import CODES, RULES, Row, Rule, Verdict
 from batchrunner.model import Answer
 from batchrunner.providers.base import Exchange
-
-
-class Verdict(StrEnum):
-    """What a submission came to."""
-
-    UNSENT = "unsent"
-    """Not one byte of the body left: send again."""
-    REFUSED_FOR_NOW = "refused_for_now"
-    """By contract no task was made: send again later."""
-    REFUSED = "refused"
-    """No task was made, and the same request would be refused again."""
-    ACCOUNT_STOP = "account_stop"
-    """Refused for a reason that every job shares: nothing more is sent, every job keeps its state."""
-    ACCEPTED = "accepted"
-    IN_DOUBT = "in_doubt"
-    """It may have been bought."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One row: the statuses it is about and, where given, what the error's code or message must say."""
-
-    id: str
-    statuses: frozenset[int]
-    says: re.Pattern[str] | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    """Names and the values they must have; an empty value means any."""
-    wordless: bool = False
-    """Whether it is only about answers without an error of the API: those come from what stands before it."""
-    verdict: Verdict
-    reason: str
-    """The word that is stored with the job."""
+from batchrunner.purchase import ulid_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,87 +34,14 @@ class Submission:
     """Seconds the provider asked us to wait."""
 
 
-QUOTA = re.compile(
-    r"insufficient|quota|arrears|\b110[012]\b|depleted|payment_required|balance|余额|欠费|额度|resource pack",
-    re.IGNORECASE,
-)
-CONTENT = re.compile(
-    r"content[_ -]?policy|policy_violation|moderation|sensitive|risk control|\b130[01]\b|safety|审核|违规|敏感|风控",
-    re.IGNORECASE,
-)
-CAPACITY = re.compile(r"\b1303\b|parallel task|concurren|over resource pack", re.IGNORECASE)
-NO_CHANNEL = re.compile(r"model_not_found|no available channel|渠道", re.IGNORECASE)
-LIMITER_DOWN = re.compile(r"rate_limit_unavailable", re.IGNORECASE)
-
-
-def _rule(
-    id: str,
-    statuses: str,
-    verdict: Verdict,
-    reason: str,
-    says: re.Pattern[str] | None = None,
-    headers: tuple[tuple[str, str], ...] = (),
-    *,
-    wordless: bool = False,
-) -> Rule:
-    codes = frozenset(int(status) for status in statuses.split())
-    return Rule(id=id, statuses=codes, says=says, headers=headers, wordless=wordless, verdict=verdict, reason=reason)
-
-
-_V = Verdict
-_CLOUDFLARE = (("server", "cloudflare"), ("cf-ray", ""))
-RULES: tuple[Rule, ...] = (
-    _rule("R8", "301 302 307 308", _V.ACCOUNT_STOP, "config"),
-    _rule("R9", "303", _V.IN_DOUBT, "redirected"),
-    _rule("R20w", "400 411 412 413 414 417 422 428 431", _V.ACCOUNT_STOP, "config", wordless=True),
-    _rule("R20c", "400", _V.REFUSED, "content_policy", CONTENT),
-    _rule("R20", "400", _V.REFUSED, "invalid_request"),
-    _rule("R21q", "401", _V.ACCOUNT_STOP, "quota", QUOTA),
-    _rule("R21", "401", _V.ACCOUNT_STOP, "key"),
-    _rule("R22", "402", _V.ACCOUNT_STOP, "quota"),
-    _rule("R23c", "403", _V.REFUSED, "content_policy", CONTENT),
-    _rule("R23q", "403", _V.ACCOUNT_STOP, "quota", QUOTA),
-    _rule("R23", "403", _V.ACCOUNT_STOP, "forbidden"),
-    _rule("R24", "404", _V.ACCOUNT_STOP, "config"),
-    _rule("R25", "405 406 415 501 505", _V.ACCOUNT_STOP, "config"),
-    _rule("R26", "408", _V.IN_DOUBT, "timeout"),
-    _rule("R27", "409", _V.IN_DOUBT, "conflict"),
-    _rule("R28", "410 421 426", _V.ACCOUNT_STOP, "config"),
-    _rule("R29c", "422", _V.REFUSED, "content_policy"),
-    _rule("R29", "411 412 413 414 417 428 431 451", _V.REFUSED, "invalid_request"),
-    _rule("R30", "425", _V.REFUSED_FOR_NOW, "too_early"),
-    _rule("R36c", "429", _V.REFUSED_FOR_NOW, "capacity", CAPACITY),
-    _rule("R32", "429", _V.ACCOUNT_STOP, "quota", QUOTA),
-    _rule("R31", "429", _V.REFUSED_FOR_NOW, "rate_limited"),
-    _rule("R33", "499", _V.IN_DOUBT, "no_answer"),
-    _rule("R34", "500", _V.IN_DOUBT, "server_error"),
-    _rule("R36", "503", _V.REFUSED_FOR_NOW, "rate_limited", LIMITER_DOWN),
-    _rule("R36b", "503", _V.REFUSED_FOR_NOW, "no_channel", NO_CHANNEL),
-    _rule("R38", "521 523 525 526 530", _V.REFUSED_FOR_NOW, "origin_unreachable", headers=_CLOUDFLARE),
-    _rule("R35", "502 503 504 520 521 522 523 524 525 526 527 530", _V.IN_DOUBT, "server_error"),
-)
-"""In this order; the first row that fits decides."""
-
-CODES = {
-    "invalid_request": 400,
-    "invalid_request_error": 400,
-    "unauthorized": 401,
-    "authentication_error": 401,
-    "insufficient_quota": 402,
-    "payment_required": 402,
-    "quota_not_enough": 403,
-    "insufficient_user_quota": 403,
-    "pre_consume_token_quota_failed": 403,
-    "content_policy_violation": 422,
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "rate_limit_unavailable": 503,
-    "model_not_found": 503,
-}
-"""Documented error codes and the status whose row they stand for, when one comes in a 2xx answer (row R5)."""
-
 _TASK_ID = re.compile(r"^(?!\.{1,2}\Z)[\x21-\x7e]{1,256}\Z")
 """Ids are opaque, and quoted whole in paths: only `.` and `..`, which quoting leaves alone, could change one."""
+_SALVAGE = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
+"""An id whose closing quote arrived: a shorter one would be another task's."""
+_LOCAL_MISTAKES = {"LocalProtocolError", "InvalidURL", "UnsupportedProtocol", "UnicodeEncodeError", "certificate"}
+_GZIP = b"\x1f\x8b"
+SKEW = timedelta(seconds=60)
+"""How much earlier than our intent a provider's clock may say that it made our task."""
 
 
 def is_task_id(text: str) -> bool:
@@ -148,63 +49,106 @@ def is_task_id(text: str) -> bool:
     return _TASK_ID.match(text) is not None
 
 
-_LOCAL_MISTAKES = {"LocalProtocolError", "InvalidURL", "UnsupportedProtocol", "UnicodeEncodeError", "certificate"}
-
-
 def submission(exchange: Exchange, *, now: datetime) -> Submission:
     """What became of one paid request."""
+    if exchange.status is None:
+        return _decided(exchange, _transport(exchange), None)
+    if 200 <= exchange.status < 300:
+        return _success(exchange, now)
+    return _by_status(exchange, exchange.status, error_of(parse(exchange.body)), now)
+
+
+def _transport(exchange: Exchange) -> Row:
+    if exchange.body_started:
+        return matrix.SILENT
+    if exchange.error in _LOCAL_MISTAKES:
+        return matrix.LOCAL
+    return {"ProxyError": matrix.PROXY, "PoolTimeout": matrix.NO_PLACE}.get(exchange.error or "", matrix.UNREACHABLE)
+
+
+def _success(exchange: Exchange, now: datetime) -> Submission:
     value = parse(exchange.body)
     error = error_of(value)
-    if exchange.status is None:
-        return _transport(exchange)
-    if 200 <= exchange.status < 300:
-        return _success(exchange, value, error, now)
-    return _by_status(exchange, exchange.status, error, now)
-
-
-def _transport(exchange: Exchange) -> Submission:
-    if exchange.body_started:
-        return _verdict(exchange, "T11", Verdict.IN_DOUBT, "no_answer", None, None)
-    if exchange.error in _LOCAL_MISTAKES:
-        return _verdict(exchange, "T7", Verdict.ACCOUNT_STOP, "config", None, None)
-    return _verdict(exchange, "T1", Verdict.UNSENT, "unreachable", None, None)
-
-
-def _success(exchange: Exchange, value: object, error: Envelope | None, now: datetime) -> Submission:
-    if not exchange.complete:
-        return _verdict(exchange, "T13", Verdict.IN_DOUBT, "answer_cut", error, None)
-    if not isinstance(value, dict):
-        return _verdict(exchange, "R6", Verdict.IN_DOUBT, "answer_unreadable", error, None)
+    if not isinstance(value, dict) or not exchange.complete or exchange.status in (204, 205, 206):
+        return _decided(exchange, _spoilt(exchange), error, candidate=candidate(exchange.body))
     task_id = value.get("id") or value.get("task_id")
-    if exchange.status in (204, 205, 206):
-        return _verdict(exchange, "R7", Verdict.IN_DOUBT, "answer_unreadable", error, None)
     if isinstance(task_id, str) and is_task_id(task_id):
-        rule = "R2" if error else "R1"
-        return _verdict(exchange, rule, Verdict.ACCEPTED, "accepted", error, None, task_id=task_id)
-    if task_id is None and error is not None:
-        status = CODES.get(error.code)
-        if status is None and error.code.isascii() and error.code.isdecimal() and len(error.code) == 3:
-            status = int(error.code)
-        if status is not None and not 200 <= status < 300:
-            return _by_status(exchange, status, error, now)
-        return _verdict(exchange, "R5", Verdict.IN_DOUBT, "answer_unreadable", error, None)
-    return _verdict(exchange, "R4", Verdict.IN_DOUBT, "answer_unreadable", error, None)
+        row = matrix.ACCEPTED_WITH_ERROR if error else matrix.ACCEPTED
+        return _decided(exchange, row, error, task_id=task_id)
+    if task_id is not None or error is None:
+        return _decided(exchange, matrix.NO_ID, error)
+    status = CODES.get(error.code)
+    if status is None and error.code.isascii() and error.code.isdecimal() and len(error.code) == 3:
+        status = int(error.code)
+    if status is not None and not 200 <= status < 300:
+        return _by_status(exchange, status, error, now)
+    return _decided(exchange, matrix.UNKNOWN_ERROR, error)
+
+
+def _spoilt(exchange: Exchange) -> Row:
+    """The row of a success that cannot be read as one JSON object."""
+    if exchange.body.startswith(_GZIP):
+        return matrix.UNPACKED
+    if not exchange.complete:
+        return matrix.CUT
+    if exchange.status in (204, 205, 206):
+        return matrix.NO_CONTENT
+    return matrix.TWO_OBJECTS if _first_object(exchange.body) is not None else matrix.NOT_JSON
+
+
+def _first_object(body: bytes) -> dict[str, Any] | None:
+    """The object that a body begins with, when something follows it."""
+    try:
+        value, _ = json.JSONDecoder().raw_decode(body.decode("utf-8", "replace").lstrip())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def candidate(body: bytes) -> str | None:
+    """The task id that a spoilt success may hold; None when it holds none, or several that differ."""
+    first = _first_object(body)
+    if first is not None:
+        task_id = first.get("id")
+        return task_id if isinstance(task_id, str) and is_task_id(task_id) else None
+    found = {match.decode() for match in _SALVAGE.findall(body)}
+    return found.pop() if len(found) == 1 else None
+
+
+def candidate_fits(task: dict[str, Any], *, task_id: str, model: str, since: datetime, window: float) -> bool:
+    """Whether what the provider says of a candidate is ours: the same id and model, made in the intent's window.
+
+    The time is the task's `created_at`, or that of the ULID in its id; without either nothing is proven.
+    """
+    if task.get("id") != task_id or task.get("model") != model:
+        return False
+    made = _made_at(task)
+    return made is not None and since - SKEW <= made <= since + timedelta(seconds=window)
+
+
+def _made_at(task: dict[str, Any]) -> datetime | None:
+    created = task.get("created_at")
+    if isinstance(created, int | float) and not isinstance(created, bool):
+        try:
+            return datetime.fromtimestamp(created, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return ulid_time(str(task.get("id")).rpartition("_")[2])
 
 
 def _by_status(exchange: Exchange, status: int, error: Envelope | None, now: datetime) -> Submission:
     words = f"{error.code} {error.message}" if error else ""
-    wait = retry_after(exchange.headers, now)
-    for rule in RULES:
-        if status not in rule.statuses:
-            continue
-        if rule.wordless and error is not None:
-            continue
-        if rule.says is not None and not rule.says.search(words):
-            continue
-        if not all(_has_header(exchange, name, value) for name, value in rule.headers):
-            continue
-        return _verdict(exchange, rule.id, rule.verdict, rule.reason, error, wait)
-    return _verdict(exchange, "R39", Verdict.IN_DOUBT, "answer_unreadable", error, None)
+    found = next((rule for rule in RULES if _fits(rule, exchange, status, words, error)), matrix.UNKNOWN)
+    return _decided(exchange, found, error, wait=retry_after(exchange.headers, now))
+
+
+def _fits(rule: Rule, exchange: Exchange, status: int, words: str, error: Envelope | None) -> bool:
+    return (
+        status in rule.statuses
+        and not (rule.wordless and error is not None)
+        and (rule.says is None or rule.says.search(words) is not None)
+        and all(_has_header(exchange, name, value) for name, value in rule.headers)
+    )
 
 
 def _has_header(exchange: Exchange, name: str, value: str) -> bool:
@@ -212,25 +156,34 @@ def _has_header(exchange: Exchange, name: str, value: str) -> bool:
     return found == value if value else bool(found)
 
 
-def _verdict(
+def _decided(
     exchange: Exchange,
-    rule: str,
-    verdict: Verdict,
-    reason: str,
+    row: Row,
     error: Envelope | None,
-    wait: float | None,
     *,
+    wait: float | None = None,
     task_id: str | None = None,
+    candidate: str | None = None,
 ) -> Submission:
     message = error.message or error.code if error else ""
-    if not message and verdict is Verdict.ACCOUNT_STOP and exchange.status is not None:
-        message = f"HTTP {exchange.status}"
+    if not message and row.verdict is Verdict.ACCOUNT_STOP and exchange.status is not None:
+        message = f"HTTP {exchange.status}{_location(exchange)}"
     answer = Answer(
-        rule=rule,
+        rule=row.id,
         body_started=exchange.body_started,
         http_status=exchange.status,
         code=error.code if error else exchange.error,
         message=message or (shown(exchange.error) if exchange.error else None),
         request_id=request_id(exchange.headers),
+        candidate=candidate,
     )
-    return Submission(verdict=verdict, reason=reason, answer=answer, task_id=task_id, retry_after=wait)
+    return Submission(verdict=row.verdict, reason=row.reason, answer=answer, task_id=task_id, retry_after=wait)
+
+
+def _location(exchange: Exchange) -> str:
+    """Where a redirect leads: the host alone, which cannot hold a signature."""
+    try:
+        host = urlsplit(exchange.headers.get("location", "")).hostname
+    except ValueError:
+        host = None
+    return f" to {shown(host)}" if host else ""

@@ -166,6 +166,8 @@ class Answer:
     message: str | None = None
     request_id: str | None = None
     """The provider's id of the request, which support asks for."""
+    candidate: str | None = None
+    """The task id that a spoilt success may have named; it proves nothing by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

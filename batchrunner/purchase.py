@@ -6,7 +6,7 @@ purchase is wanted. Letters, digits and underscore only, 29 characters; it must 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 PREFIX = "br_"
@@ -18,3 +18,13 @@ def purchase_id(now: datetime, randomness: int) -> str:
     value = (int(now.timestamp() * 1000) & (1 << 48) - 1) << RANDOM_BITS | randomness & (1 << RANDOM_BITS) - 1
     digits = [_CROCKFORD[value >> shift & 31] for shift in range(125, -5, -5)]
     return PREFIX + "".join(digits)
+
+
+def ulid_time(text: str) -> datetime | None:
+    """When a ULID was made, by its own milliseconds; None when the text is none. ToAPIs' task ids end in one."""
+    if len(text) != 26 or text[0] > "7" or not set(text) <= set(_CROCKFORD):
+        return None
+    value = 0
+    for digit in text[:10]:
+        value = value << 5 | _CROCKFORD.index(digit)
+    return datetime.fromtimestamp(value / 1000, UTC)

@@ -12,7 +12,8 @@ import anyio
 import anyio.to_thread
 
 from batchrunner import answers, classify
-from batchrunner.classify import Submission, Verdict
+from batchrunner.classify import Submission
+from batchrunner.matrix import TAKEN_ID, Verdict
 from batchrunner.model import Answer, Asset, Frame, Intent, Job
 from batchrunner.polling import backoff, next_look
 from batchrunner.providers.base import Exchange
@@ -130,8 +131,8 @@ class Submitter:
         if not await context.writer.run(
             context.store.record_accepted, job.id, verdict.task_id, verdict.answer, now=now
         ):
-            # Two jobs may never share a task: somebody's answer went astray (row R3).
-            await self._unanswered(job, verdict.answer, "task_of_another_job")
+            # Two jobs may never share a task: somebody's answer went astray.
+            await self._unanswered(job, replace(verdict.answer, rule=TAKEN_ID.id), TAKEN_ID.reason)
             return
         job = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
         look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())

@@ -12,9 +12,9 @@ from PIL import Image
 
 from batchrunner import answers, classify
 from batchrunner.answers import AccountStop, Finished, Later, Missing, TaskFailed, Uploaded, UploadRefused, Working
-from batchrunner.classify import Verdict
 from batchrunner.emulator.clips import ClipSpec, render
 from batchrunner.emulator.server import Emulator
+from batchrunner.matrix import Verdict
 from batchrunner.media import clips
 from batchrunner.model import AspectRatio, Balance, Frame, FrameDialect, Mode, VideoRequest
 from batchrunner.providers.http import HttpClient

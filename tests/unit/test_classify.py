@@ -1,15 +1,18 @@
 """The failure matrix (reliability notes §1.1), row by row: what may be sent again, and what may not."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrunner import classify
-from batchrunner.classify import RULES, Verdict, submission
+from batchrunner import matrix
+from batchrunner.classify import candidate, candidate_fits, submission
+from batchrunner.matrix import POLICY, RULES, Verdict
 from batchrunner.providers.base import Exchange
+from batchrunner.purchase import purchase_id
+from batchrunner.states import TRANSITIONS, JobEvent, JobState, sources
 
 NOW = datetime(2026, 11, 22, 1, 0, 0, tzinfo=UTC)
 V = Verdict
@@ -43,8 +46,8 @@ TRANSPORT = [
     ("T3 connect timeout", failed("ConnectTimeout", begun=False), V.UNSENT, "T1", "unreachable"),
     ("T4 TLS handshake", failed("ConnectError", begun=False), V.UNSENT, "T1", "unreachable"),
     ("T4 certificate", failed("certificate", begun=False), V.ACCOUNT_STOP, "T7", "config"),
-    ("T5 proxy", failed("ProxyError", begun=False), V.UNSENT, "T1", "unreachable"),
-    ("T6 pool", failed("PoolTimeout", begun=False), V.UNSENT, "T1", "unreachable"),
+    ("T5 proxy", failed("ProxyError", begun=False), V.UNSENT, "T5", "proxy"),
+    ("T6 pool", failed("PoolTimeout", begun=False), V.UNSENT, "T6", "unreachable"),
     ("T7 header", failed("LocalProtocolError", begun=False), V.ACCOUNT_STOP, "T7", "config"),
     ("T7 address", failed("InvalidURL", begun=False), V.ACCOUNT_STOP, "T7", "config"),
     ("T7 scheme", failed("UnsupportedProtocol", begun=False), V.ACCOUNT_STOP, "T7", "config"),
@@ -71,7 +74,7 @@ TRANSPORT = [
         "T13",
         "answer_cut",
     ),
-    ("T14 gzip unasked", answered(200, b"\x1f\x8b\x08\x00"), V.IN_DOUBT, "R6", "answer_unreadable"),
+    ("T14 gzip unasked", answered(200, b"\x1f\x8b\x08\x00"), V.IN_DOUBT, "T14", "answer_cut"),
     ("T15 early 4xx, cut", answered(413, b"", complete=False), V.ACCOUNT_STOP, "R20w", "config"),
     ("T16 cancelled before the body", failed("Cancelled", begun=False), V.UNSENT, "T1", "unreachable"),
     ("T17 cancelled in the body", failed("Cancelled", begun=True), V.IN_DOUBT, "T11", "no_answer"),
@@ -133,10 +136,10 @@ RESPONSES = [
         "R6b success, then error",
         answered(200, b'{"id":"task_01K"}{"error":{"code":"x"}}'),
         V.IN_DOUBT,
-        "R6",
+        "R6b",
         "answer_unreadable",
     ),
-    ("R7 204", answered(204), V.IN_DOUBT, "R6", "answer_unreadable"),
+    ("R7 204", answered(204), V.IN_DOUBT, "R7", "answer_unreadable"),
     ("R7 205", answered(205, ACCEPTED), V.IN_DOUBT, "R7", "answer_unreadable"),
     ("R7 206", answered(206, ACCEPTED), V.IN_DOUBT, "R7", "answer_unreadable"),
     *[
@@ -179,11 +182,11 @@ RESPONSES = [
     ],
     *[
         (f"R20w {s} of what stands before the API", answered(s, HTML), V.ACCOUNT_STOP, "R20w", "config")
-        for s in (400, 411, 412, 413, 414, 417, 422, 428, 431)
+        for s in (400, 411, 412, 413, 414, 417, 422, 428, 431, 451)
     ],
     ("R20w 400 without a word", answered(400), V.ACCOUNT_STOP, "R20w", "config"),
     ("R20w 400 without an error", answered(400, {"ok": 0}), V.ACCOUNT_STOP, "R20w", "config"),
-    ("R29 451 without a word", answered(451), V.REFUSED, "R29", "invalid_request"),
+    ("R20w 451 without a word", answered(451), V.ACCOUNT_STOP, "R20w", "config"),
     ("R29 422", answered(422, error("content_policy_violation")), V.REFUSED, "R29c", "content_policy"),
     ("R30 425", answered(425), V.REFUSED_FOR_NOW, "R30", "too_early"),
     (
@@ -220,6 +223,8 @@ RESPONSES = [
             "账户欠费",
         )
     ],
+    ("R31 429 of a load balancer", answered(429, HTML + b"balancer"), V.REFUSED_FOR_NOW, "R31", "rate_limited"),
+    ("R31 429 in its words", answered(429, error("x", "load balancer busy")), V.REFUSED_FOR_NOW, "R31", "rate_limited"),
     ("R33 499", answered(499), V.IN_DOUBT, "R33", "no_answer"),
     ("R34 500", answered(500, error("internal_error")), V.IN_DOUBT, "R34", "server_error"),
     ("R34 500 with a refusal's words", answered(500, error("insufficient_quota")), V.IN_DOUBT, "R34", "server_error"),
@@ -246,8 +251,8 @@ RESPONSES = [
         "R36c",
         "capacity",
     ),
-    ("R37 503 otherwise", answered(503, error("x")), V.IN_DOUBT, "R35", "server_error"),
-    ("R37 503 HTML", answered(503, HTML), V.IN_DOUBT, "R35", "server_error"),
+    ("R37 503 otherwise", answered(503, error("x")), V.IN_DOUBT, "R37", "server_error"),
+    ("R37 503 HTML", answered(503, HTML), V.IN_DOUBT, "R37", "server_error"),
     *[
         (f"R38 {s}", answered(s, HTML, headers=CLOUDFLARE), V.REFUSED_FOR_NOW, "R38", "origin_unreachable")
         for s in (521, 523, 525, 526, 530)
@@ -280,7 +285,79 @@ def test_an_edge_that_gives_no_cf_ray_proves_nothing():
 
 
 def test_every_row_of_the_table_is_tested():
-    assert {rule.id for rule in RULES} <= {row[3] for row in RESPONSES}
+    tested = {row[3] for row in [*TRANSPORT, *RESPONSES]} | {matrix.TAKEN_ID.id}  # that one is the store's to find
+    assert {row.id for row in POLICY} == tested
+
+
+def test_the_table_can_be_read():
+    """`policy` prints it: every row has words, its id once, and a state that the verdict leads to."""
+    assert len({row.id for row in POLICY}) == len(POLICY)
+    for row in POLICY:
+        assert all((row.when, row.reason, row.meaning))
+        assert JobState.SUBMITTING in sources(_EVENTS[row.verdict])
+        assert TRANSITIONS[JobState.SUBMITTING][_EVENTS[row.verdict]] is row.verdict.leads_to
+
+
+_EVENTS = {
+    V.UNSENT: JobEvent.RETURNED,
+    V.REFUSED_FOR_NOW: JobEvent.RETURNED,
+    V.ACCOUNT_STOP: JobEvent.RETURNED,
+    V.REFUSED: JobEvent.REFUSED,
+    V.ACCEPTED: JobEvent.ACCEPTED,
+    V.IN_DOUBT: JobEvent.UNANSWERED,
+}
+
+
+# salvage: the id in a spoilt success
+
+SALVAGED = [
+    pytest.param(b'{"id":"task_01K","object":"gener', "task_01K", id="cut after the id"),
+    pytest.param(b'{"object": "generation.task", "id" : "task_01K"', "task_01K", id="with white space"),
+    pytest.param(b'{"id":"task_01', None, id="cut in the id"),
+    pytest.param(b'{"client_business_id":"br_1","mod', None, id="our own id is none"),
+    pytest.param(b'{"id":"a","data":{"id":"b"', None, id="two ids"),
+    pytest.param(b'{"id":"a","data":{"id":"a"', "a", id="the same id twice"),
+    pytest.param(b'{"id":"task_01K"}{"error":{"code":"x","id":"req_1"}}', "task_01K", id="the first of two objects"),
+    pytest.param(b'{"id":17}{"error":{}}', None, id="the first of two objects has none"),
+    pytest.param(b'{"id":"a b', None, id="no id at all"),
+    pytest.param(b"<html>", None, id="HTML"),
+    pytest.param(b"", None, id="nothing"),
+    pytest.param(b"[" * 90_000, None, id="nested too deep"),
+]
+
+
+@pytest.mark.parametrize(("body", "found"), SALVAGED)
+def test_the_id_in_a_spoilt_success(body, found):
+    assert candidate(body) == found
+
+
+def test_a_candidate_is_kept_with_the_answer_and_is_no_acceptance():
+    found = judge(answered(200, b'{"id":"task_01K","obj', complete=False, error="ReadTimeout"))
+    assert (found.verdict, found.answer.candidate, found.task_id) == (V.IN_DOUBT, "task_01K", None)
+    assert judge(answered(500, b'{"id":"task_01K"', complete=False)).answer.candidate is None
+
+
+ULID = "tsk_vid_" + purchase_id(NOW + timedelta(seconds=5), 7).removeprefix("br_")
+
+
+@pytest.mark.parametrize(
+    ("task", "fits"),
+    [
+        ({"id": "t", "model": "kling-v3", "created_at": NOW.timestamp() + 5}, True),
+        ({"id": "t", "model": "kling-v3", "created_at": NOW.timestamp() - 59}, True),
+        ({"id": "t", "model": "kling-v3", "created_at": NOW.timestamp() - 61}, False),
+        ({"id": "t", "model": "kling-v3", "created_at": NOW.timestamp() + 901}, False),
+        ({"id": "t", "model": "kling-v2", "created_at": NOW.timestamp()}, False),
+        ({"id": "u", "model": "kling-v3", "created_at": NOW.timestamp()}, False),
+        ({"id": "t", "model": "kling-v3"}, False),
+        ({"id": "t", "model": "kling-v3", "created_at": "now"}, False),
+        ({"id": "t", "model": "kling-v3", "created_at": 1e300}, False),
+        ({"id": ULID, "model": "kling-v3"}, True),
+    ],
+)
+def test_a_candidate_is_ours_only_with_our_model_in_our_time(task, fits):
+    task_id = ULID if task["id"] == ULID else "t"
+    assert candidate_fits(task, task_id=task_id, model="kling-v3", since=NOW, window=900.0) is fits
 
 
 def test_every_status_of_a_refusal_is_tested():
@@ -315,6 +392,12 @@ def test_what_could_change_a_path_is_no_id(task_id):
 @pytest.mark.parametrize("task_id", ["/a", "a/b", "../balance", "a%2fb", "-a", "a#b", "a?b", "...", '"', "~!@$&*()"])
 def test_any_other_signs_are_an_id(task_id):
     assert judge(answered(200, {"id": task_id})).task_id == task_id
+
+
+def test_a_redirect_names_the_host_it_leads_to_and_no_more():
+    headers = {"location": "https://user:pw@other.example/v1?sig=s3cret"}
+    assert judge(answered(308, headers=headers)).answer.message == "HTTP 308 to other.example"
+    assert judge(answered(308, headers={"location": "https://[oops"})).answer.message == "HTTP 308"
 
 
 def test_a_refusal_that_all_share_says_something():
@@ -381,7 +464,7 @@ def test_a_hostile_success_raises_nothing_and_is_in_doubt(body):
 
 SAFE = {V.UNSENT, V.REFUSED_FOR_NOW, V.REFUSED, V.ACCOUNT_STOP}
 """Verdicts that let the same purchase be sent again, by the clock or by a person."""
-KNOWN = [rule.says for rule in RULES if rule.says] + [classify.QUOTA, classify.CONTENT]
+KNOWN = [rule.says for rule in RULES if rule.says] + [matrix.QUOTA, matrix.CONTENT]
 
 texts = st.text(max_size=12)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
@@ -437,7 +520,7 @@ def test_a_server_error_is_in_doubt_unless_it_says_a_documented_refusal(status, 
 def test_a_success_without_an_id_is_never_sent_again_on_unknown_words(status, body):
     found = judge(answered(status, body))
     if found.verdict in SAFE:
-        assert found.answer.code in classify.CODES or found.answer.code.isdigit()
+        assert found.answer.code in matrix.CODES or found.answer.code.isdigit()
         assert found.answer.rule in {rule.id for rule in RULES}
 
 
@@ -457,8 +540,8 @@ def test_the_default_is_in_doubt():
         assert judge(answered(status)).verdict is V.IN_DOUBT
 
 
-@pytest.mark.parametrize("code", classify.CODES)
+@pytest.mark.parametrize("code", matrix.CODES)
 def test_documented_codes_in_a_success_mean_what_their_status_means(code):
-    inside, plain = judge(answered(200, error(code))), judge(answered(classify.CODES[code], error(code)))
+    inside, plain = judge(answered(200, error(code))), judge(answered(matrix.CODES[code], error(code)))
     assert (inside.verdict, inside.reason, inside.answer.rule) == (plain.verdict, plain.reason, plain.answer.rule)
     assert inside.verdict in SAFE
