@@ -2,10 +2,14 @@
 
 ToAPIs asks for a first look after 5 s and one every 10 s from then on, with jitter (API facts §1); `floor` is that 5 s,
 or what the user set instead. A relay refreshes its own state every 15 s or so, so an old task is asked less often.
+
+Once enough tasks of a kind have finished, as many questions are asked where they find something: at equal steps of
+∫√hazard (performance notes §6), never closer than the floor, and fewer when all tasks together would pass the rate.
 """
 
 from __future__ import annotations
 
+from batchrunner.forecast import Forecast
 from batchrunner.settings import MISSING_FOR, MISSING_GRACE, MISSING_TIMES
 
 SLOWEST = 12.0
@@ -13,18 +17,29 @@ SLOWEST = 12.0
 AGEING = 0.1
 """A task is asked about again after at least a tenth of its age."""
 JITTER = 0.2
+AIMED_JITTER = 0.1
 BACKOFF_CAP = 60.0
 
 
-def next_look(age: float, *, floor: float, chance: float) -> float:
+def next_look(age: float, *, floor: float, chance: float, learned: Forecast | None = None, share: float = 1e9) -> float:
     """Seconds until the next question about a task accepted `age` seconds ago; never less than `floor`.
 
-    `chance` is uniform in [0, 1): questions about tasks that were accepted together drift apart.
+    `chance` is uniform in [0, 1): questions about tasks that were accepted together drift apart. `share` is what this
+    task may use of the query rate, in questions a second.
     """
+    if learned is not None and (aimed := _aimed(age, learned, floor=floor, share=share)) is not None:
+        return max(floor, aimed * (1 + AIMED_JITTER * (chance - 0.5)))
     if age < floor / 2:
         return floor * (1 + JITTER * chance)
-    pause = min(max(2 * floor, AGEING * age), SLOWEST * floor)
+    pause = min(max(2 * floor, AGEING * age, 1 / share), SLOWEST * floor)
     return max(floor, pause * (1 + JITTER * (chance - 0.5)))
+
+
+def _aimed(age: float, learned: Forecast, *, floor: float, share: float) -> float | None:
+    """Seconds until the next of as many questions as the documented cadence asks; None for a task older than any known."""
+    questions = learned.mean * min(1 / (2 * floor), share)
+    then = learned.after(age, learned.expected_steps / max(questions, 1.0))
+    return None if then is None else then - age
 
 
 def backoff(failures: int, *, first: float = 1.0, cap: float = BACKOFF_CAP, chance: float) -> float:

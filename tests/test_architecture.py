@@ -17,7 +17,7 @@ LAYERS = (
     {"errors"},
     {"states"},
     {"model"},
-    {"settings", "request", "purchase", "envelope", "events", "budget"},
+    {"settings", "request", "purchase", "envelope", "events", "budget", "forecast"},
     {"providers.base", "store.base", "pacing", "polling", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "media.*", "outputs"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
@@ -144,6 +144,7 @@ def test_the_pure_modules_are_there():
         "budget",
         "schedule",
         "polling",
+        "forecast",
         "pacing",
         "classify",
         "answers",
