@@ -171,6 +171,36 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One submission of a job, and what came of it and of its price."""
+
+    number: int
+    purchase_id: str
+    outcome: str
+    """The last of its events that said something about the money; `open` while it is being sent."""
+    charge: str
+    """committed, spent or released."""
+    price: int | None
+    body_sha256: str
+    intended_at: datetime
+    answered_at: datetime | None = None
+    answer: Answer | None = None
+    task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One line of a job's history."""
+
+    at: datetime
+    event: str
+    source: str
+    target: str
+    note: str | None = None
+    """The reason, the evidence, or a person's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
     """An input image and the URL that the provider gave it."""
 
@@ -193,6 +223,10 @@ class Batch:
     paused_message: str | None = None
     """The same for people."""
     currency: str | None = None
+    manifest: str | None = None
+    """The file it was last run from, as an absolute path; None when it was made of prompts."""
+    folder: str | None = None
+    """Where its clips go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from batchrunner.budget import Used
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Money, WantedJob
+from batchrunner.model import Answer, Asset, Attempt, Batch, Clip, Intent, Job, Moment, Money, WantedJob
 from batchrunner.states import JobState
 
 
@@ -76,6 +76,9 @@ class Store(Protocol):
     def batches(self) -> list[Batch]:
         """All of them, the one last worked on first."""
 
+    def record_places(self, batch_id: int, *, manifest: str | None, folder: str) -> None:
+        """Where the batch comes from and where its clips go, for commands that do not read the manifest."""
+
     def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int: ...
 
     def finish_run(self, run_id: int, *, exit_code: int, now: datetime) -> None: ...
@@ -115,6 +118,12 @@ class Store(Protocol):
         self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
     ) -> datetime | None:
         """The first moment after `after` at which a wanted pending job may be sent; None when none waits that long."""
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        """Every submission of a job, the first one first."""
+
+    def history(self, job_id: int) -> list[Moment]:
+        """Everything that happened to a job, the oldest first."""
 
     def task_owner(self, task_id: str) -> int | None:
         """The job that the provider's task was bought for, of any batch; None when it is none of ours."""

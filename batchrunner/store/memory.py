@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchrunner.budget import Caps, passed
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, WantedJob
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Moment, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
@@ -21,12 +21,14 @@ from batchrunner.store.ledger import (
     CHARGES,
     CRASH_MESSAGE,
     CRASH_REASON,
+    CRASH_RULE,
     EXPLAINED,
+    OPEN,
     UNEXPLAINED,
     UNSENT,
     Charge,
 )
-from batchrunner.store.tables import NAME, Attempt, Row, Tables
+from batchrunner.store.tables import NAME, Booked, Row, Tables
 
 
 class MemoryStore(Tables):
@@ -46,6 +48,11 @@ class MemoryStore(Tables):
                 batch = replace(batch, currency=currency or batch.currency, endpoint=endpoint)
             self._put(self._batches, batch.id, batch)
         return batch
+
+    def record_places(self, batch_id: int, *, manifest: str | None, folder: str) -> None:
+        if batch_id in self._batches:
+            with self.transaction():
+                self._put(self._batches, batch_id, replace(self._batches[batch_id], manifest=manifest, folder=folder))
 
     def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
         self._known(batch_id)
@@ -126,7 +133,7 @@ class MemoryStore(Tables):
             wanted=True,
         )
         self._place(replace(row, job=job, position=wanted.position))
-        self._move(job.id, JobEvent.RETRIED, note=ASKED_ANEW, **UNSENT)
+        self._move(job.id, JobEvent.RETRIED, now=now, note=ASKED_ANEW, **UNSENT)
 
     def _add(self, batch_id: int, wanted: WantedJob) -> None:
         self._known(batch_id)
@@ -151,7 +158,8 @@ class MemoryStore(Tables):
                 if job.not_before and job.not_before > now + LONGEST_WAIT:
                     self._place(replace(self._rows[job.id], job=replace(job, not_before=None)))
             for job in jobs:
-                self._move(job.id, JobEvent.UNANSWERED, reason=CRASH_REASON, message=CRASH_MESSAGE)
+                self._move(job.id, JobEvent.UNANSWERED, now=now, reason=CRASH_REASON, message=CRASH_MESSAGE)
+                self._book(self._rows[job.id].attempts[-1], answer=Answer(rule=CRASH_RULE))
         return len(jobs)
 
     def record_intent(
@@ -177,13 +185,19 @@ class MemoryStore(Tables):
                 "provider_status": None,
                 "progress": None,
             }
-            if not self._move(job_id, JobEvent.CLAIMED, **changes):
+            if not self._move(job_id, JobEvent.CLAIMED, now=now, **changes):
                 return None
             attempt_id = len(self._attempts) + 1
             request = row.job.request
-            attempt = Attempt(
-                batch_id=row.batch_id,
+            attempt = Booked(
+                number=len(row.attempts) + 1,
+                purchase_id=intent.purchase_id,
+                outcome=OPEN,
+                charge=Charge.COMMITTED.value,
                 price=intent.price,
+                body_sha256=intent.body_sha256,
+                intended_at=now,
+                batch_id=row.batch_id,
                 billing_key=request.billing_key,
                 seconds=request.duration,
                 day=day,
@@ -201,46 +215,46 @@ class MemoryStore(Tables):
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         if task_id in self._tasks:
             return False
-        return self._move(job_id, JobEvent.ACCEPTED, answer=answer, task_id=task_id, submitted_at=now)
+        return self._move(job_id, JobEvent.ACCEPTED, now=now, answer=answer, task_id=task_id, submitted_at=now)
 
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
     ) -> bool:
         attempts = self._rows[job_id].job.attempts - 1 if job_id in self._rows else 0
         changes: dict[str, Any] = {"not_before": not_before, "submitted_at": None, "attempts": attempts}
-        return self._move(job_id, JobEvent.RETURNED, answer=answer, reason=reason, **changes)
+        return self._move(job_id, JobEvent.RETURNED, now=now, answer=answer, reason=reason, **changes)
 
     def record_refused(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.REFUSED, answer=answer, reason=reason)
+        return self._move(job_id, JobEvent.REFUSED, now=now, answer=answer, reason=reason)
 
     def record_unanswered(self, job_id: int, answer: Answer, *, reason: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.UNANSWERED, answer=answer, reason=reason)
+        return self._move(job_id, JobEvent.UNANSWERED, now=now, answer=answer, reason=reason)
 
     def record_found(self, job_id: int, task_id: str, *, now: datetime, note: str | None = None) -> bool:
         if task_id in self._tasks:
             return False
-        return self._move(job_id, JobEvent.FOUND, note=note, task_id=task_id)
+        return self._move(job_id, JobEvent.FOUND, now=now, note=note, task_id=task_id)
 
     def record_absent(self, job_id: int, *, note: str, not_before: datetime | None, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.ABSENT, note=note, not_before=not_before, submitted_at=None)
+        return self._move(job_id, JobEvent.ABSENT, now=now, note=note, not_before=not_before, submitted_at=None)
 
     def record_abandoned(self, job_id: int, *, note: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.ABANDONED, note=note, reason=JobEvent.ABANDONED.value, message=note)
+        return self._move(job_id, JobEvent.ABANDONED, now=now, note=note, reason=JobEvent.ABANDONED.value, message=note)
 
     def record_cancelled(self, job_id: int, *, note: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.CANCELLED, note=note, reason=JobEvent.CANCELLED.value, message=note)
+        return self._move(job_id, JobEvent.CANCELLED, now=now, note=note, reason=JobEvent.CANCELLED.value, message=note)
 
     def record_retried(self, job_id: int, *, note: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.RETRIED, note=note, purchase_id=None, **UNSENT)
+        return self._move(job_id, JobEvent.RETRIED, now=now, note=note, purchase_id=None, **UNSENT)
 
     def record_reopened(self, job_id: int, *, note: str, now: datetime) -> bool:
         row = self._rows.get(job_id)
-        if row is None or row.job.task_id is None or self._attempts[row.attempts[-1]].charge is not Charge.SPENT:
+        if row is None or row.job.task_id is None or self._attempts[row.attempts[-1]].charge != Charge.SPENT:
             return False
-        return self._move(job_id, JobEvent.REOPENED, note=note, expires_at=None)
+        return self._move(job_id, JobEvent.REOPENED, now=now, note=note)
 
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.REJECTED, reason=reason, message=message)
+        return self._move(job_id, JobEvent.REJECTED, now=now, reason=reason, message=message)
 
     def record_progress(self, job_id: int, *, status: str, progress: int | None, now: datetime) -> bool:
         row = self._rows.get(job_id)
@@ -253,28 +267,29 @@ class MemoryStore(Tables):
         return True
 
     def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.FINISHED, expires_at=expires_at)
+        return self._move(job_id, JobEvent.FINISHED, now=now, expires_at=expires_at)
 
     def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.TASK_FAILED, reason=reason, message=message)
+        return self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
 
     def record_vanished(self, job_id: int, *, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.VANISHED, reason=JobEvent.VANISHED.value, message=message)
+        return self._move(job_id, JobEvent.VANISHED, now=now, reason=JobEvent.VANISHED.value, message=message)
 
     def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.SAVED, clip=clip)
+        return self._move(job_id, JobEvent.SAVED, now=now, clip=clip)
 
     def record_expired(self, job_id: int, *, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.EXPIRED, reason=JobEvent.EXPIRED.value, message=message)
+        return self._move(job_id, JobEvent.EXPIRED, now=now, reason=JobEvent.EXPIRED.value, message=message)
 
     def record_bad_file(self, job_id: int, *, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.BAD_FILE, reason=JobEvent.BAD_FILE.value, message=message)
+        return self._move(job_id, JobEvent.BAD_FILE, now=now, reason=JobEvent.BAD_FILE.value, message=message)
 
     def _move(
         self,
         job_id: int,
         event: JobEvent,
         *,
+        now: datetime,
         answer: Answer | None = None,
         reason: str | None = None,
         message: str | None = None,
@@ -289,20 +304,28 @@ class MemoryStore(Tables):
         job = replace(row.job, state=advance(row.job.state, event), reason=reason, message=message, **changes)
         if event in EXPLAINED and not (note or "").strip(" "):
             raise broken_rule(NAME, UNEXPLAINED)
+        said = note if event in EXPLAINED else note or reason
+        moment = Moment(at=now, event=event, source=row.job.state, target=job.state, note=said)
         with self.transaction():
-            self._place(replace(row, job=job))
+            self._place(replace(row, job=job, history=(*row.history, moment)))
+            if event in CHARGES:
+                self._settle(row, event, answer, now)
             if event in (JobEvent.ACCEPTED, JobEvent.FOUND):
                 self._put(self._tasks, changes["task_id"], job_id)
-            if event in CHARGES:
-                self._settle(row, CHARGES[event])
+                self._book(row.attempts[-1], task_id=changes["task_id"])
         return True
 
-    def _settle(self, row: Row, charge: Charge) -> None:
-        """What the event means for the money of the job's open attempt, which is its last."""
-        attempt = self._attempts[row.attempts[-1]]
-        if attempt.charge is Charge.COMMITTED:
-            self._put(self._attempts, row.attempts[-1], replace(attempt, charge=charge))
-            self._attach(row.job.id, row.attempts)
+    def _settle(self, row: Row, event: JobEvent, answer: Answer | None, now: datetime) -> None:
+        """What the event means for the money of the job's open attempt, which is its last, and what was answered."""
+        attempt_id = row.attempts[-1]
+        if self._attempts[attempt_id].charge != Charge.COMMITTED:
+            return
+        answered = {} if answer is None else {"answer": answer, "answered_at": now}
+        self._book(attempt_id, outcome=event.value, charge=CHARGES[event].value, **answered)
+        self._attach(row.job.id, row.attempts)
+
+    def _book(self, attempt_id: int, **changes: Any) -> None:
+        self._put(self._attempts, attempt_id, replace(self._attempts[attempt_id], **changes))
 
     # frames
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from batchrunner.budget import Used, month
 from batchrunner.errors import StorageError
-from batchrunner.model import Asset, Batch, Job, Money
+from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import StoredJob
 from batchrunner.store.faults import storage_fault, told_as_storage_error
@@ -27,9 +27,11 @@ from batchrunner.store.rows import (
     JOB_COLUMNS,
     STORED_JOB_COLUMNS,
     to_asset,
+    to_attempt,
     to_batch,
     to_job,
     to_list,
+    to_moment,
     to_stored_job,
     to_text,
     to_time,
@@ -187,6 +189,13 @@ class Questions(Connection):
         """
         row = self._row(sql, (batch_id, to_text(after), *_selection(only, tags)))
         return None if row is None else to_time(row["not_before"])
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        rows = self._rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY number", (job_id,))
+        return [to_attempt(row) for row in rows]
+
+    def history(self, job_id: int) -> list[Moment]:
+        return [to_moment(row) for row in self._rows("SELECT * FROM events WHERE job_id = ? ORDER BY id", (job_id,))]
 
     def task_owner(self, task_id: str) -> int | None:
         row = self._row("SELECT job_id FROM attempts WHERE task_id = ?", (task_id,))

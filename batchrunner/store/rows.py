@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchrunner import request as requests
-from batchrunner.model import Answer, Asset, Batch, Clip, Job, WantedJob
+from batchrunner.model import Answer, Asset, Attempt, Batch, Clip, Job, Moment, WantedJob
 from batchrunner.states import JobState
 from batchrunner.store.base import StoredJob
 
 _CHARGED = "FROM attempts WHERE job_id = jobs.id AND charge <> 'released'"
-BATCH_COLUMNS = "id, name, endpoint, paused_reason, paused_message, currency"
+BATCH_COLUMNS = "id, name, endpoint, paused_reason, paused_message, currency, manifest, folder"
 JOB_COLUMNS = f"""
     id, key, fingerprint, state, request, output, reason, message, attempts, not_before, purchase_id, task_id,
     provider_status, progress, submitted_at, expires_at, wanted, position, tags,
@@ -54,6 +54,41 @@ def to_batch(row: sqlite3.Row) -> Batch:
         paused=row["paused_reason"],
         paused_message=row["paused_message"],
         currency=row["currency"],
+        manifest=row["manifest"],
+        folder=row["folder"],
+    )
+
+
+def to_attempt(row: sqlite3.Row) -> Attempt:
+    answer = Answer(
+        rule=row["rule"] or "",
+        body_started=row["body_started"] != 0,
+        http_status=row["http_status"],
+        code=row["code"],
+        message=row["message"],
+        request_id=row["request_id"],
+    )
+    return Attempt(
+        number=row["number"],
+        purchase_id=row["purchase_id"],
+        outcome=row["outcome"],
+        charge=row["charge"],
+        price=row["price"],
+        body_sha256=row["body_sha256"],
+        intended_at=datetime.fromisoformat(row["intended_at"]),
+        answered_at=to_time(row["answered_at"]),
+        answer=answer if row["rule"] else None,
+        task_id=row["task_id"],
+    )
+
+
+def to_moment(row: sqlite3.Row) -> Moment:
+    return Moment(
+        at=datetime.fromisoformat(row["at"]),
+        event=row["event"],
+        source=row["from_state"],
+        target=row["to_state"],
+        note=row["note"],
     )
 
 

@@ -296,11 +296,18 @@ WORDS = (
 )
 """What a person, or evidence, decides: the task stays with its purchase, and the history says why."""
 
+PLACES = (
+    "ALTER TABLE batches ADD COLUMN manifest TEXT",
+    "ALTER TABLE batches ADD COLUMN folder TEXT",
+)
+"""What a command needs that is given a batch and not its manifest."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
     "3_days": DAYS,
     "4_words": WORDS,
+    "5_places": PLACES,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -64,6 +64,11 @@ class SqliteStore(Questions):
         with self.transaction():
             return to_batch(self._rows(sql, (name, endpoint, currency, to_text(now)))[0])
 
+    def record_places(self, batch_id: int, *, manifest: str | None, folder: str) -> None:
+        sql = "UPDATE batches SET manifest = ?, folder = ? WHERE id = ? AND (manifest IS NOT ?1 OR folder IS NOT ?2)"
+        with self.transaction():
+            self._run(sql, (manifest, folder, batch_id))
+
     def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
         sql = "INSERT INTO runs (batch_id, pid, host, started_at) VALUES (?, ?, ?, ?) RETURNING id"
         with self.transaction():
@@ -235,7 +240,7 @@ class SqliteStore(Questions):
         with self.transaction():
             if self._row(paid, (job_id,)) is None:
                 return False
-            return self._move(job_id, JobEvent.REOPENED, now=now, note=note, columns={"expires_at": None})
+            return self._move(job_id, JobEvent.REOPENED, now=now, note=note)
 
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REJECTED, now=now, reason=reason, message=message)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TypeVar
 
 from batchrunner.budget import Used, month
-from batchrunner.model import Asset, Batch, Job, Money
+from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import StoredJob
 from batchrunner.store.faults import broken_rule
@@ -32,17 +32,18 @@ class Row:
     batch_id: int
     position: int
     attempts: tuple[int, ...] = ()
+    history: tuple[Moment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Booked(Attempt):
+    """An attempt, and what sums are made by."""
+
     batch_id: int
-    price: int | None
     billing_key: str
     seconds: int
     day: date
     currency: str | None
-    charge: Charge = Charge.COMMITTED
 
 
 class Tables:
@@ -59,7 +60,7 @@ class Tables:
         self._tasks: dict[str, int] = {}
         """The job that each task was bought for, also when the job was bought again since."""
         self._purchases: dict[str, int] = {}
-        self._attempts: dict[int, Attempt] = {}
+        self._attempts: dict[int, Booked] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
         self._undo: list[Callable[[], object]] = []
         self._depth = 0
@@ -144,10 +145,10 @@ class Tables:
                 paid=self._charged(self._rows[job.id]) is not None,
             )
 
-    def _charged(self, row: Row) -> Attempt | None:
+    def _charged(self, row: Row) -> Booked | None:
         """The last attempt that was, or may have been, bought and was not given back."""
         attempts = [self._attempts[attempt] for attempt in row.attempts]
-        return next((attempt for attempt in reversed(attempts) if attempt.charge is not Charge.RELEASED), None)
+        return next((attempt for attempt in reversed(attempts) if attempt.charge != Charge.RELEASED), None)
 
     def job(self, job_id: int) -> Job:
         if job_id not in self._rows:
@@ -189,17 +190,24 @@ class Tables:
         pending = self._matching(batch_id, JobState.PENDING, only, tags)
         return min((job.not_before for job in pending if job.not_before and job.not_before > after), default=None)
 
+    def attempts(self, job_id: int) -> list[Attempt]:
+        booked = [self._attempts[attempt] for attempt in self._rows[job_id].attempts] if job_id in self._rows else []
+        return [Attempt(**{field.name: getattr(one, field.name) for field in fields(Attempt)}) for one in booked]
+
+    def history(self, job_id: int) -> list[Moment]:
+        return list(self._rows[job_id].history) if job_id in self._rows else []
+
     def task_owner(self, task_id: str) -> int | None:
         return self._tasks.get(task_id)
 
     def money(self, batch_id: int) -> Money:
-        charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge is not Charge.RELEASED]
+        charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge != Charge.RELEASED]
         seconds: dict[str, int] = {}
         for attempt in charged:
             seconds[attempt.billing_key] = seconds.get(attempt.billing_key, 0) + attempt.seconds
         return Money(
-            spent=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.SPENT),
-            committed=sum(attempt.price or 0 for attempt in charged if attempt.charge is Charge.COMMITTED),
+            spent=sum(attempt.price or 0 for attempt in charged if attempt.charge == Charge.SPENT),
+            committed=sum(attempt.price or 0 for attempt in charged if attempt.charge == Charge.COMMITTED),
             seconds=seconds,
             unpriced=sum(attempt.price is None for attempt in charged),
         )
@@ -209,7 +217,7 @@ class Tables:
         counted = [
             attempt
             for attempt in self._attempts.values()
-            if batch and attempt.currency == batch.currency and attempt.charge is not Charge.RELEASED
+            if batch and attempt.currency == batch.currency and attempt.charge != Charge.RELEASED
         ]
         money = self.money(batch_id)
         return Used(

@@ -862,7 +862,12 @@ def test_only_what_was_paid_for_is_collected_again(store, path, paid):
     if not paid:
         assert job == before
         return
-    assert (job.state, job.task_id, job.expires_at, job.reason) == (JobState.FETCHING, f"t{job_id}", None, None)
+    assert (job.state, job.task_id, job.expires_at, job.reason) == (
+        JobState.FETCHING,
+        f"t{job_id}",
+        before.expires_at,
+        None,
+    )
     assert store.record_saved(job_id, CLIP, now=LATER)
     assert store.record_reopened(job_id, note=WORDS, now=LATER)
 
@@ -886,3 +891,57 @@ def test_no_verdict_without_a_note(store, event, note):
     with pytest.raises(StorageError, match="evidence or the person"):
         verb(store, job_id, note)
     assert snapshot(store, batch_id) == before
+
+
+# history
+
+
+def test_a_job_s_history_and_its_purchases_can_be_read(store):
+    _, job_id = new_batch(store, "a")
+    store.record_intent(job_id, intent("p1", None), cap=None, now=NOW)
+    store.record_returned(job_id, NO, reason="busy", not_before=None, now=NOW)
+    store.record_intent(job_id, intent("p1", 100), cap=None, now=NOW)
+    store.recover(1, now=LATER)
+    store.record_absent(job_id, note=WORDS, not_before=None, now=LATER)
+    store.record_intent(job_id, intent("p1", 100), cap=None, now=LATER)
+    store.record_accepted(job_id, "t1", YES, now=LATER)
+
+    told = [(one.at, one.event, one.source, one.target, one.note) for one in store.history(job_id)]
+    assert told == [
+        (NOW, "claimed", "pending", "submitting", None),
+        (NOW, "returned", "submitting", "pending", "busy"),
+        (NOW, "claimed", "pending", "submitting", None),
+        (LATER, "unanswered", "submitting", "in_doubt", "crash"),
+        (LATER, "absent", "in_doubt", "pending", WORDS),
+        (LATER, "claimed", "pending", "submitting", None),
+        (LATER, "accepted", "submitting", "running", None),
+    ]
+    first, second, third = store.attempts(job_id)
+    assert (first.number, first.outcome, first.charge, first.price, first.answer) == (
+        1,
+        "returned",
+        "released",
+        None,
+        NO,
+    )
+    assert (first.intended_at, first.answered_at, first.task_id, first.body_sha256) == (NOW, NOW, None, "d" * 64)
+    assert (second.outcome, second.charge, second.answer, second.answered_at) == (
+        "absent",
+        "released",
+        Answer(rule="C3"),
+        None,
+    )
+    assert (third.outcome, third.charge, third.task_id, third.purchase_id) == ("accepted", "committed", "t1", "p1")
+    assert third.answer == YES
+    assert store.attempts(99) == store.history(99) == []
+
+
+def test_a_batch_knows_its_places(store):
+    batch_id, _ = new_batch(store, "a")
+    assert (store.batch("b").manifest, store.batch("b").folder) == (None, None)
+    store.record_places(batch_id, manifest="/m/b.yaml", folder="/out")
+    store.record_places(99, manifest="/m/b.yaml", folder="/out")
+    assert (store.batch("b").manifest, store.batch("b").folder) == ("/m/b.yaml", "/out")
+    store.record_places(batch_id, manifest=None, folder="/other")
+    assert (store.batch("b").manifest, store.batch("b").folder) == (None, "/other")
+    assert store.open_batch("b", endpoint="toapis.com", currency=None, now=NOW) == store.batch("b")

@@ -177,40 +177,41 @@ def test_an_older_schema_is_migrated_by_a_run_and_not_by_a_reader(path, monkeypa
     store.close()
 
 
-def test_a_database_of_the_first_version_gets_tags(path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "STEPS", {"1_first_version": schema.STEPS["1_first_version"]})
-        patch.setattr(schema, "VERSION", 1)
+def old_database(path, steps, *jobs):
+    """A batch with these jobs in a database that has only the first `steps` of the schema; the caller closes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "STEPS", dict(list(schema.STEPS.items())[:steps]))
+        patch.setattr(schema, "VERSION", steps)
         old = SqliteStore.open(path)
-        batch = old.open_batch("b", endpoint="e", currency=None, now=NOW)
-        columns = wanted_columns(wanted(1))
-        del columns["tags"]
-        columns |= {"batch_id": batch.id, "created_at": to_text(NOW), "updated_at": to_text(NOW)}
+    old._connection.execute("INSERT INTO batches (name, endpoint, created_at) VALUES ('b', 'e', ?)", (to_text(NOW),))
+    for job in jobs:
+        columns = wanted_columns(job) | {"batch_id": 1, "created_at": to_text(NOW), "updated_at": to_text(NOW)}
+        columns.pop("tags")
         names = ", ".join(columns)
         old._connection.execute(f"INSERT INTO jobs ({names}) VALUES (:{', :'.join(columns)})", columns)
-        old.close()
+    return old
+
+
+def test_a_database_of_the_first_version_gets_tags(path):
+    old_database(path, 1, wanted(1)).close()
     store = SqliteStore.open(path)
-    (job,) = store.jobs(batch.id)
+    (job,) = store.jobs(1)
     assert (job.key, job.tags) == ("k1", ())
-    store.apply(batch.id, Changes(kept=((job.id, replace(wanted(1), tags=("夜",))),)), now=NOW)
-    assert [job.tags for job in store.sendable(batch.id, now=NOW, limit=9, tags=["夜", "日"])] == [("夜",)]
-    assert store.sendable(batch.id, now=NOW, limit=9, tags=["日"]) == []
+    store.apply(1, Changes(kept=((job.id, replace(wanted(1), tags=("夜",))),)), now=NOW)
+    assert [job.tags for job in store.sendable(1, now=NOW, limit=9, tags=["夜", "日"])] == [("夜",)]
+    assert store.sendable(1, now=NOW, limit=9, tags=["日"]) == []
     store.close()
 
 
-def test_what_was_bought_before_days_were_kept_counts_for_its_day(path, monkeypatch):
-    with monkeypatch.context() as patch:
-        steps = dict(list(schema.STEPS.items())[:2])
-        patch.setattr(schema, "STEPS", steps)
-        patch.setattr(schema, "VERSION", len(steps))
-        old = filled(path)
-        sql = """
-            INSERT INTO attempts (job_id, number, purchase_id, charge, price, billing_key, seconds, body_sha256, intended_at)
-            VALUES (?, 1, ?, ?, ?, '720P', 5, 'd', ?)
-        """
-        for job_id, charge, price in ((1, "spent", 7), (2, "released", 5), (3, "committed", None)):
-            old._connection.execute(sql, (job_id, f"p{job_id}", charge, price, to_text(NOW)))
-        old.close()
+def test_what_was_bought_before_days_were_kept_counts_for_its_day(path):
+    old = old_database(path, 2, wanted(1), wanted(2), wanted(3))
+    sql = """
+        INSERT INTO attempts (job_id, number, purchase_id, charge, price, billing_key, seconds, body_sha256, intended_at)
+        VALUES (?, 1, ?, ?, ?, '720P', 5, 'd', ?)
+    """
+    for job_id, charge, price in ((1, "spent", 7), (2, "released", 5), (3, "committed", None)):
+        old._connection.execute(sql, (job_id, f"p{job_id}", charge, price, to_text(NOW)))
+    old.close()
     store = SqliteStore.open(path)
     assert store.used(1, day=NOW.astimezone().date()) == Used(max_cost=7, per_day=7, per_month=7)
     store.close()

@@ -50,6 +50,11 @@ TRANSITIONS = {
     "record_saved": {"clip": CLIP},
     "record_expired": {"message": "late"},
     "record_bad_file": {"message": "short"},
+    "record_absent": {"note": "looked up", "not_before": None},
+    "record_abandoned": {"note": "given up"},
+    "record_cancelled": {"note": "by hand"},
+    "record_retried": {"note": "by hand"},
+    "record_reopened": {"note": "its file is gone"},
 }
 
 
@@ -111,6 +116,10 @@ class TwoStores(RuleBasedStateMachine):
     def accept(self, job, task):
         self.both(lambda store: store.record_accepted(job, f"t{task}", ANSWER, now=self.now))
 
+    @rule(job=job_ids, task=st.integers(1, 9))
+    def find(self, job, task):
+        self.both(lambda store: store.record_found(job, f"t{task}", now=self.now))
+
     @rule(job=job_ids, wait=st.none() | minutes)
     def give_back(self, job, wait):
         not_before = None if wait is None else self.now + timedelta(minutes=wait)
@@ -169,6 +178,12 @@ class TwoStores(RuleBasedStateMachine):
             self.both(lambda store, batch=batch: list(store.stored_jobs(batch)))
             self.both(lambda store, batch=batch: store.counts(batch))
             self.both(lambda store, batch=batch: store.in_flight(batch))
+        for job in range(1, 8):
+            self.both(lambda store, job=job: store.history(job))
+            self.both(lambda store, job=job: store.attempts(job))
+        for task in range(1, 10):
+            self.both(lambda store, task=task: store.task_owner(f"t{task}"))
+        for batch in (1, 2):
             self.both(lambda store, batch=batch: store.money(batch))
             self.both(lambda store, batch=batch: store.used(batch, day=START.date()))
 
