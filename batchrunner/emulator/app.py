@@ -93,7 +93,7 @@ async def _submit(request: Request) -> Response:
     try:
         entry = relay.submit(body)
     except Refusal as refusal:
-        return _bad_request(str(refusal))
+        return _bad_request(str(refusal), refusal.code)
     except OutOfCredits:
         return answers.error(402, "Insufficient credits", "payment_required")
     except OSError as error:  # no room for the record: nothing was accepted
@@ -101,8 +101,8 @@ async def _submit(request: Request) -> Response:
     return answers.answer(answers.submission(entry, relay.clock()))
 
 
-def _bad_request(message: str) -> Response:
-    return answers.error(400, message, "invalid_request_error", code="invalid_request")
+def _bad_request(message: str, code: str = "invalid_request") -> Response:
+    return answers.error(400, message, "invalid_request_error", code=code)
 
 
 async def _task(request: Request) -> Response:

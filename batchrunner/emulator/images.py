@@ -21,7 +21,8 @@ MAX_BYTES = 10 * 1024 * 1024
 FETCH_TIMEOUT = 10.0
 """Seconds, for the whole of one image."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_NAME = re.compile(r"[0-9a-f]{64}\.(?:jpg|png|webp|gif)")
+NAME = r"[0-9a-f]{64}\.(jpg|png|webp|gif)"
+"""Of a stored image."""
 _SUFFIX = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
 MIME = {suffix: mime for mime, suffix in _SUFFIX.items()}
 
@@ -63,7 +64,7 @@ class ImageStore:
     def path(self, name: str) -> Path | None:
         """Where the image of that name lies; None when there is none, or when the name is no name."""
         path = self.folder / name
-        return path if _NAME.fullmatch(name) and path.is_file() else None
+        return path if re.fullmatch(NAME, name) and path.is_file() else None
 
     def resolve(self, url: str) -> str:
         """The stored image that a submission's URL means; fetched if it is elsewhere, and certain to be readable."""

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 MODEL = "kling-v3"
 MODES = ("std", "pro")
@@ -24,15 +23,23 @@ ROLES = ("first_frame", "last_frame")
 MAX_IMAGES = 2
 MAX_TEXT = 2500
 """Characters of a prompt and of a negative prompt; Kling's limit (facts §0, §5)."""
-CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,96}")
+SOMETHING = r"[^\s\x00-\x20\x7f-\xa0\ufeff]"
+"""Of a prompt: white space and control characters say nothing. They are spelled out because readers of JSON schemas do not
+agree on what `\\s` is; on this and the next two they do."""
+CLIENT_ID = r"[A-Za-z0-9_-]{1,96}"
 """What a live client limits itself to (facts §4); ToAPIs documents no charset."""
+_PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+IMAGE_URL = rf"https?://[A-Za-z0-9._-]+(:({_PORT}))?([/?#]{SOMETHING}*)?"
+"""A public address (API page): a host's name or number in ASCII and, if need be, a port; base64 data is none."""
+REQUIRED = ("model", "prompt")
 
 
 class Refusal(Exception):
-    """The submission breaks a rule; the message names the field."""
+    """The submission breaks a rule; the message names the field, and `code` is the word for the rule."""
 
-    def __init__(self, field: str, rule: str) -> None:
+    def __init__(self, field: str, rule: str, *, code: str = "invalid_request") -> None:
         super().__init__(f"{field}: {rule}" if field else rule)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +69,21 @@ class Submission:
 def parse(body: bytes) -> Submission:
     """The submission that a request's body holds; `Refusal` for the first rule that it breaks."""
     wire = _json_object(body)
+    if "callback_url" in wire:  # its origin must be that of the key's own webhook, and no key here has one
+        raise Refusal("callback_url", "the key has no webhook", code="webhook_not_configured")
     if unknown := [name for name in wire if name not in _FIELDS]:
         raise Refusal(unknown[0], "unknown field")
-    for required in ("model", "prompt"):
+    for required in REQUIRED:
         if required not in wire:
             raise Refusal(required, "required")
     if "image_urls" in wire and "image_with_roles" in wire:
         raise Refusal("image_urls", "cannot be combined with image_with_roles")
     fields: dict[str, Any] = {}
     for name, value in wire.items():
-        fields.update(_FIELDS[name](value))
+        found = _FIELDS[name](value)
+        if not fields.keys().isdisjoint(found):
+            raise Refusal("metadata.client_business_id", "is given at the top as well")
+        fields |= found
     submission = Submission(**fields)
     if submission.images and submission.duration > LONGEST_WITH_IMAGES:
         raise Refusal("duration", f"{submission.duration} is for text to video only; with images at most 10")
@@ -123,7 +135,7 @@ def _boolean(name: str) -> Callable[[Any], dict[str, Any]]:
 
 def _prompt(value: Any) -> dict[str, Any]:
     checked = _text("prompt")(value)
-    if not value.strip():
+    if not re.search(SOMETHING, value):
         raise Refusal("prompt", "must not be empty")
     return checked
 
@@ -164,12 +176,7 @@ def _image_with_roles(value: Any) -> dict[str, Any]:
 def _url(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise Refusal(name, "must hold strings")
-    try:
-        parts = urlsplit(value)
-        public = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        public = False
-    if not public or not value.isprintable() or " " in value:
+    if not re.fullmatch(IMAGE_URL, value):
         raise Refusal(name, "must be an http or https URL; base64 data is not accepted, upload the image first")
     return value
 
@@ -186,7 +193,7 @@ def _metadata(value: Any) -> dict[str, Any]:
 
 
 def _client_business_id(value: Any) -> dict[str, Any]:
-    if not isinstance(value, str) or not CLIENT_ID.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(CLIENT_ID, value):
         raise Refusal("client_business_id", "must be 1 to 96 of A-Z a-z 0-9 _ -")
     return {"client_business_id": value}
 
@@ -194,6 +201,7 @@ def _client_business_id(value: Any) -> dict[str, Any]:
 _METADATA: dict[str, Callable[[Any], dict[str, Any]]] = {
     "negative_prompt": _text("metadata.negative_prompt"),
     "watermark": _boolean("metadata.watermark"),
+    "client_business_id": _client_business_id,  # "also accepted inside metadata" (facts §0)
 }
 _FIELDS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "model": _one_of("model", (MODEL,)),

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from api_rules import ACCEPTED, GOOD, ONE, REFUSED, TWO
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,86 +17,6 @@ from batchrunner.emulator.relay import Relay
 from batchrunner.emulator.validation import _FIELDS, Refusal, Submission, parse
 
 URL = "/v1/videos/generations"
-GOOD: dict[str, Any] = {"model": "kling-v3", "prompt": "一只金色的猫咪"}
-ONE, TWO = "https://example.com/day.jpg", "http://example.com:8080/night.jpg?x=1"
-
-
-def roles(*pairs: tuple[Any, Any]) -> list[dict[str, Any]]:
-    return [{"role": role, "url": url} for role, url in pairs]
-
-
-ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "defaults": ({}, {"mode": "std", "duration": 5, "aspect_ratio": "16:9", "audio": False, "images": ()}),
-    "pro": ({"mode": "pro"}, {"mode": "pro", "billing_key": "1080P"}),
-    "sound": ({"audio": True}, {"billing_key": "720P+Sound"}),
-    "pro with sound": ({"audio": True, "mode": "pro"}, {"billing_key": "1080P+Sound"}),
-    "15 s of text": ({"duration": 15}, {"duration": 15}),
-    "15 s and no images": ({"duration": 15, "image_urls": []}, {"images": ()}),
-    "portrait": ({"aspect_ratio": "9:16"}, {"aspect_ratio": "9:16"}),
-    "square": ({"aspect_ratio": "1:1"}, {"aspect_ratio": "1:1"}),
-    "first frame": ({"image_urls": [ONE], "duration": 10}, {"images": (ONE,)}),
-    "first and last": ({"image_urls": [ONE, TWO]}, {"images": (ONE, TWO)}),
-    "roles": ({"image_with_roles": roles(("first_frame", ONE))}, {"images": (ONE,)}),
-    "roles in any order": (
-        {"image_with_roles": roles(("last_frame", TWO), ("first_frame", ONE))},
-        {"images": (ONE, TWO)},
-    ),
-    "metadata": (
-        {"metadata": {"negative_prompt": "blur", "watermark": False}},
-        {"negative_prompt": "blur", "watermark": False},
-    ),
-    "empty metadata": ({"metadata": {}}, {"negative_prompt": None}),
-    "client id": ({"client_business_id": "a-Z_9" + "x" * 91}, {"client_business_id": "a-Z_9" + "x" * 91}),
-    "longest prompt": ({"prompt": "猫" * 2500}, {"prompt": "猫" * 2500}),
-}
-
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "other model": ({"model": "kling-v2"}, "model"),
-    "model of another type": ({"model": 3}, "model"),
-    "empty prompt": ({"prompt": ""}, "prompt"),
-    "blank prompt": ({"prompt": " \n"}, "prompt"),
-    "prompt of another type": ({"prompt": ["a"]}, "prompt"),
-    "long prompt": ({"prompt": "a" * 2501}, "prompt"),
-    "other mode": ({"mode": "4k"}, "mode"),
-    "null mode": ({"mode": None}, "mode"),
-    "duration 7": ({"duration": 7}, "duration"),
-    "duration as text": ({"duration": "5"}, "duration"),
-    "duration as float": ({"duration": 5.0}, "duration"),
-    "duration as bool": ({"duration": True}, "duration"),
-    "15 s with an image": ({"duration": 15, "image_urls": [ONE]}, "duration"),
-    "15 s with a role": ({"duration": 15, "image_with_roles": roles(("first_frame", ONE))}, "duration"),
-    "other ratio": ({"aspect_ratio": "4:3"}, "aspect_ratio"),
-    "ratio as number": ({"aspect_ratio": 16 / 9}, "aspect_ratio"),
-    "three images": ({"image_urls": [ONE, ONE, ONE]}, "image_urls"),
-    "image as string": ({"image_urls": ONE}, "image_urls"),
-    "image of another type": ({"image_urls": [1]}, "image_urls"),
-    "base64 image": ({"image_urls": ["data:image/png;base64,iVBORw0KGgo="]}, "image_urls"),
-    "bare base64": ({"image_urls": ["iVBORw0KGgoAAAANSUhEUg"]}, "image_urls"),
-    "file image": ({"image_urls": ["file:///etc/passwd"]}, "image_urls"),
-    "image without host": ({"image_urls": ["https:///a.png"]}, "image_urls"),
-    "image with a broken host": ({"image_urls": ["http://[::1"]}, "image_urls"),
-    "image with a broken port": ({"image_urls": ["http://a:99999/"]}, "image_urls"),
-    "both dialects": ({"image_urls": [ONE], "image_with_roles": roles(("first_frame", ONE))}, "image_urls"),
-    "last without first": ({"image_with_roles": roles(("last_frame", ONE))}, "image_with_roles"),
-    "role twice": ({"image_with_roles": roles(("first_frame", ONE), ("first_frame", TWO))}, "image_with_roles"),
-    "other role": ({"image_with_roles": roles(("reference", ONE))}, "image_with_roles"),
-    "role of another type": ({"image_with_roles": roles(([], ONE))}, "image_with_roles"),
-    "role with more": ({"image_with_roles": [{"role": "first_frame", "url": ONE, "x": 1}]}, "image_with_roles"),
-    "roles as object": ({"image_with_roles": {"first_frame": ONE}}, "image_with_roles"),
-    "base64 in a role": ({"image_with_roles": roles(("first_frame", "data:image/png;base64,AA"))}, "image_with_roles"),
-    "audio as text": ({"audio": "yes"}, "audio"),
-    "audio as number": ({"audio": 1}, "audio"),
-    "metadata as text": ({"metadata": "x"}, "metadata"),
-    "unknown metadata": ({"metadata": {"seed": 1}}, "metadata.seed"),
-    "negative prompt of another type": ({"metadata": {"negative_prompt": 1}}, "metadata.negative_prompt"),
-    "watermark as text": ({"metadata": {"watermark": "no"}}, "metadata.watermark"),
-    "empty client id": ({"client_business_id": ""}, "client_business_id"),
-    "long client id": ({"client_business_id": "a" * 97}, "client_business_id"),
-    "client id with a dot": ({"client_business_id": "a.b"}, "client_business_id"),
-    "client id with a newline": ({"client_business_id": "a\n"}, "client_business_id"),
-    "client id of another type": ({"client_business_id": 7}, "client_business_id"),
-    "unknown field": ({"reference_images": [ONE]}, "reference_images"),
-}
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
@@ -108,18 +29,28 @@ def test_what_keeps_the_rules_is_understood(case: str) -> None:
 @pytest.mark.parametrize("case", REFUSED)
 async def test_what_breaks_a_rule_is_refused_by_name(case: str, client: httpx.AsyncClient, relay: Relay) -> None:
     fields, name = REFUSED[case]
-    answer = await client.post(URL, json=GOOD | fields)
-    assert answer.status_code == 400
+    refused(await client.post(URL, json=GOOD | fields), name)
+    assert relay.ledger.entries() == []
+
+
+def refused(answer: httpx.Response, name: str, code: str = "invalid_request") -> None:
+    """With the status and in the shape of the page, and nothing besides."""
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
     error = answer.json()["error"]
-    assert (error["code"], error["type"]) == ("invalid_request", "invalid_request_error")
-    assert error["message"].startswith(f"{name}: ")
+    assert error.pop("message").startswith(f"{name}: ")
+    assert answer.json().keys() == {"error"}
+    assert error == {"code": code, "type": "invalid_request_error"}
+
+
+async def test_a_webhook_that_the_key_does_not_have(client: httpx.AsyncClient, relay: Relay) -> None:
+    answer = await client.post(URL, json=GOOD | {"callback_url": "https://example.com/hook"})
+    refused(answer, "callback_url", "webhook_not_configured")
     assert relay.ledger.entries() == []
 
 
 @pytest.mark.parametrize("missing", ["model", "prompt"])
-def test_required_fields(missing: str) -> None:
-    with pytest.raises(Refusal, match=f"{missing}: required"):
-        parse(json.dumps({name: value for name, value in GOOD.items() if name != missing}).encode())
+async def test_required_fields(missing: str, client: httpx.AsyncClient) -> None:
+    refused(await client.post(URL, json={name: value for name, value in GOOD.items() if name != missing}), missing)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +82,49 @@ async def test_a_key_is_needed(header: dict[str, str], relay: Relay, connect: Ca
             assert answer.status_code == 401
             assert answer.json()["error"]["type"] == "authentication_error"
     assert relay.ledger.entries() == []
+
+
+ids = st.text("abcXYZ019_-", min_size=1, max_size=96)
+frames = st.sampled_from([ONE, TWO])
+pair = st.tuples(frames, frames).map(list)
+roles = frames.map(lambda url: [{"url": url, "role": "first_frame"}]) | st.permutations(
+    [{"url": ONE, "role": "first_frame"}, {"url": TWO, "role": "last_frame"}]
+)
+texts = st.text(st.characters(codec="utf-8"), max_size=2500)
+OFTEN: dict[str, Any] = {
+    "mode": st.sampled_from(["std", "pro"]),
+    "aspect_ratio": st.sampled_from(["16:9", "9:16", "1:1"]),
+    "audio": st.booleans(),
+    "metadata": st.fixed_dictionaries({}, optional={"negative_prompt": texts, "watermark": st.booleans()}),
+    "client_business_id": ids,
+}
+BASE = {
+    "model": st.just("kling-v3"),
+    "prompt": texts.filter(lambda text: any(sign.isprintable() and not sign.isspace() for sign in text)),
+}
+
+
+def kind(required: dict[str, Any], durations: list[int]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(BASE | required, optional=OFTEN | {"duration": st.sampled_from(durations)})
+
+
+valid = st.one_of(
+    kind({}, [5, 10, 15]),
+    kind({"image_urls": frames.map(lambda url: [url]) | pair}, [5, 10]),
+    kind({"image_with_roles": roles}, [5, 10]),
+)
+
+
+@given(body=valid)
+@settings(max_examples=200, deadline=None)
+def test_all_that_keeps_the_page_is_taken_as_it_was_meant(body: dict[str, Any]) -> None:
+    taken = parse(json.dumps(body).encode())
+    assert taken.prompt == body["prompt"]
+    assert (taken.mode, taken.duration) == (body.get("mode", "std"), body.get("duration", 5))
+    assert (taken.aspect_ratio, taken.audio) == (body.get("aspect_ratio", "16:9"), body.get("audio", False))
+    by_role = {one["role"]: one["url"] for one in body.get("image_with_roles", ())}
+    named = [by_role[role] for role in ("first_frame", "last_frame") if role in by_role]
+    assert list(taken.images) == body.get("image_urls", named)
 
 
 json_values = st.recursive(

@@ -1,0 +1,125 @@
+"""The table of the API page's rules for one submission: what keeps them all, and requests that break one and no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+GOOD: dict[str, Any] = {"model": "kling-v3", "prompt": "一只金色的猫咪"}
+ONE, TWO = "https://example.com/day.jpg", "http://example.com:8080/night.jpg?x=1"
+
+
+def roles(*pairs: tuple[Any, Any]) -> list[dict[str, Any]]:
+    return [{"role": role, "url": url} for role, url in pairs]
+
+
+ACCEPTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "defaults": ({}, {"mode": "std", "duration": 5, "aspect_ratio": "16:9", "audio": False, "images": ()}),
+    "pro": ({"mode": "pro"}, {"mode": "pro", "billing_key": "1080P"}),
+    "sound": ({"audio": True}, {"billing_key": "720P+Sound"}),
+    "pro with sound": ({"audio": True, "mode": "pro"}, {"billing_key": "1080P+Sound"}),
+    "15 s of text": ({"duration": 15}, {"duration": 15}),
+    "15 s and no images": ({"duration": 15, "image_urls": []}, {"images": ()}),
+    "portrait": ({"aspect_ratio": "9:16"}, {"aspect_ratio": "9:16"}),
+    "square": ({"aspect_ratio": "1:1"}, {"aspect_ratio": "1:1"}),
+    "first frame": ({"image_urls": [ONE], "duration": 10}, {"images": (ONE,)}),
+    "first and last": ({"image_urls": [ONE, TWO]}, {"images": (ONE, TWO)}),
+    "roles": ({"image_with_roles": roles(("first_frame", ONE))}, {"images": (ONE,)}),
+    "roles in any order": (
+        {"image_with_roles": roles(("last_frame", TWO), ("first_frame", ONE))},
+        {"images": (ONE, TWO)},
+    ),
+    "metadata": (
+        {"metadata": {"negative_prompt": "blur", "watermark": False}},
+        {"negative_prompt": "blur", "watermark": False},
+    ),
+    "empty metadata": ({"metadata": {}}, {"negative_prompt": None}),
+    "client id in the metadata": ({"metadata": {"client_business_id": "job-1"}}, {"client_business_id": "job-1"}),
+    "image with a port and a query": ({"image_urls": ["https://a-b.example:65535?x=猫"]}, {"audio": False}),
+    "client id": ({"client_business_id": "a-Z_9" + "x" * 91}, {"client_business_id": "a-Z_9" + "x" * 91}),
+    "longest prompt": ({"prompt": "猫" * 2500}, {"prompt": "猫" * 2500}),
+}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "other model": ({"model": "kling-v2"}, "model"),
+    "null model": ({"model": None}, "model"),
+    "model with a space": ({"model": "kling-v3 "}, "model"),
+    "model of another type": ({"model": 3}, "model"),
+    "empty prompt": ({"prompt": ""}, "prompt"),
+    "blank prompt": ({"prompt": " \n"}, "prompt"),
+    "prompt of another type": ({"prompt": ["a"]}, "prompt"),
+    "null prompt": ({"prompt": None}, "prompt"),
+    "prompt of wide spaces": ({"prompt": "\u3000\u2003"}, "prompt"),
+    "long prompt": ({"prompt": "a" * 2501}, "prompt"),
+    "other mode": ({"mode": "4k"}, "mode"),
+    "mode in capitals": ({"mode": "PRO"}, "mode"),
+    "empty mode": ({"mode": ""}, "mode"),
+    "null mode": ({"mode": None}, "mode"),
+    "duration 7": ({"duration": 7}, "duration"),
+    "no duration": ({"duration": 0}, "duration"),
+    "negative duration": ({"duration": -5}, "duration"),
+    "duration of a newer page": ({"duration": 3}, "duration"),
+    "null duration": ({"duration": None}, "duration"),
+    "duration as text": ({"duration": "5"}, "duration"),
+    "duration as float": ({"duration": 5.0}, "duration"),
+    "duration as bool": ({"duration": True}, "duration"),
+    "15 s with an image": ({"duration": 15, "image_urls": [ONE]}, "duration"),
+    "15 s with a role": ({"duration": 15, "image_with_roles": roles(("first_frame", ONE))}, "duration"),
+    "other ratio": ({"aspect_ratio": "4:3"}, "aspect_ratio"),
+    "ratio with another colon": ({"aspect_ratio": "16：9"}, "aspect_ratio"),
+    "null ratio": ({"aspect_ratio": None}, "aspect_ratio"),
+    "ratio as number": ({"aspect_ratio": 16 / 9}, "aspect_ratio"),
+    "three images": ({"image_urls": [ONE, ONE, ONE]}, "image_urls"),
+    "three roles": (
+        {"image_with_roles": roles(("first_frame", ONE), ("last_frame", TWO), ("first_frame", ONE))},
+        "image_with_roles",
+    ),
+    "null images": ({"image_urls": None}, "image_urls"),
+    "null image": ({"image_urls": [None]}, "image_urls"),
+    "empty image": ({"image_urls": [""]}, "image_urls"),
+    "image with a space": ({"image_urls": ["https://example.com/a b.jpg"]}, "image_urls"),
+    "image with a newline": ({"image_urls": ["https://example.com/a.jpg\n"]}, "image_urls"),
+    "image by ftp": ({"image_urls": ["ftp://example.com/a.jpg"]}, "image_urls"),
+    "image with a password": ({"image_urls": ["https://me:secret@example.com/a.jpg"]}, "image_urls"),
+    "second image in base64": ({"image_urls": [ONE, "data:image/jpeg;base64,/9j/4AAQ"]}, "image_urls"),
+    "image as string": ({"image_urls": ONE}, "image_urls"),
+    "image of another type": ({"image_urls": [1]}, "image_urls"),
+    "base64 image": ({"image_urls": ["data:image/png;base64,iVBORw0KGgo="]}, "image_urls"),
+    "bare base64": ({"image_urls": ["iVBORw0KGgoAAAANSUhEUg"]}, "image_urls"),
+    "file image": ({"image_urls": ["file:///etc/passwd"]}, "image_urls"),
+    "image without host": ({"image_urls": ["https:///a.png"]}, "image_urls"),
+    "image with a broken host": ({"image_urls": ["http://[::1"]}, "image_urls"),
+    "image with a broken port": ({"image_urls": ["http://a:99999/"]}, "image_urls"),
+    "both dialects": ({"image_urls": [ONE], "image_with_roles": roles(("first_frame", ONE))}, "image_urls"),
+    "last without first": ({"image_with_roles": roles(("last_frame", ONE))}, "image_with_roles"),
+    "role twice": ({"image_with_roles": roles(("first_frame", ONE), ("first_frame", TWO))}, "image_with_roles"),
+    "other role": ({"image_with_roles": roles(("reference", ONE))}, "image_with_roles"),
+    "role of another type": ({"image_with_roles": roles(([], ONE))}, "image_with_roles"),
+    "role with more": ({"image_with_roles": [{"role": "first_frame", "url": ONE, "x": 1}]}, "image_with_roles"),
+    "roles as object": ({"image_with_roles": {"first_frame": ONE}}, "image_with_roles"),
+    "base64 in a role": ({"image_with_roles": roles(("first_frame", "data:image/png;base64,AA"))}, "image_with_roles"),
+    "audio as text": ({"audio": "yes"}, "audio"),
+    "null audio": ({"audio": None}, "audio"),
+    "audio as true in text": ({"audio": "true"}, "audio"),
+    "audio as number": ({"audio": 1}, "audio"),
+    "metadata as text": ({"metadata": "x"}, "metadata"),
+    "null metadata": ({"metadata": None}, "metadata"),
+    "metadata as array": ({"metadata": []}, "metadata"),
+    "long negative prompt": ({"metadata": {"negative_prompt": "a" * 2501}}, "metadata.negative_prompt"),
+    "unknown metadata": ({"metadata": {"seed": 1}}, "metadata.seed"),
+    "negative prompt of another type": ({"metadata": {"negative_prompt": 1}}, "metadata.negative_prompt"),
+    "watermark as text": ({"metadata": {"watermark": "no"}}, "metadata.watermark"),
+    "empty client id": ({"client_business_id": ""}, "client_business_id"),
+    "long client id": ({"client_business_id": "a" * 97}, "client_business_id"),
+    "client id with a dot": ({"client_business_id": "a.b"}, "client_business_id"),
+    "client id with a newline": ({"client_business_id": "a\n"}, "client_business_id"),
+    "client id of another type": ({"client_business_id": 7}, "client_business_id"),
+    "client id in the metadata with a dot": ({"metadata": {"client_business_id": "a.b"}}, "client_business_id"),
+    "client id twice": (
+        {"client_business_id": "a", "metadata": {"client_business_id": "a"}},
+        "metadata.client_business_id",
+    ),
+    "field in capitals": ({"Prompt": "a cat"}, "Prompt"),
+    "field of another model": ({"cfg_scale": 0.5}, "cfg_scale"),
+    "unknown field": ({"reference_images": [ONE]}, "reference_images"),
+}
+"""The fields that are added to `GOOD`, and the name of the one that the message begins with."""
