@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -15,8 +16,14 @@ from batchrunner.errors import ExitCode
 @click.option("--speed", type=click.FloatRange(min=0.1, max=100_000), default=1.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the service times.")
 @click.option("--state", "state_dir", type=click.Path(path_type=Path, file_okay=False), help="Keep its ledger here.")
-def command(port: int, speed: float, seed: int, state_dir: Path | None) -> ExitCode:
+@click.option("--openapi", is_flag=True, help="Print the API as an OpenAPI document, and serve nothing.")
+def command(port: int, speed: float, seed: int, state_dir: Path | None, openapi: bool) -> ExitCode:
     """Serve the emulated API on this machine until Ctrl-C. It takes any key and no money."""
+    if openapi:
+        from batchrunner.emulator.openapi import document
+
+        say(json.dumps(document(), indent=2))
+        return ExitCode.DONE
     from batchrunner.emulator.server import serve
 
     serve(port=port, speed=speed, state_dir=state_dir, seed=seed, on_ready=_greet)

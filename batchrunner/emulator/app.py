@@ -1,6 +1,6 @@
 """The HTTP of ToAPIs, as an ASGI app over a `Relay`.
 
-Documented endpoints need a Bearer token, any will do; result files, uploaded images and `/__ledger` need none.
+Documented endpoints need a Bearer token, any will do; result files, uploaded images, `/openapi.json` and `/__ledger` need none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from batchrunner.emulator import answers, lifecycle
+from batchrunner.emulator import answers, lifecycle, openapi
 from batchrunner.emulator.images import MAX_BYTES, MIME, sniff
 from batchrunner.emulator.lifecycle import Status
 from batchrunner.emulator.relay import OutOfCredits, Relay
@@ -49,6 +49,7 @@ def create_app(relay: Relay, *, on_ready: Callable[[], None] = lambda: None) -> 
         Route("/files/{task_id}.mp4", _result),
         Route("/uploads/{name}", _uploaded),
         Route("/__ledger", _ledger),
+        Route("/openapi.json", _openapi),
     ]
     handlers = {404: _invalid_url, 405: _invalid_url, ClientDisconnect: _gone}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
@@ -174,6 +175,10 @@ async def _result(request: Request) -> Response:
     # The name is a content key, so it serves as ETag over restarts, where a file's time would not.
     headers = {"etag": f'"{path.stem}"'}
     return FileResponse(path, media_type="video/mp4", headers=headers, stat_result=path.stat())
+
+
+async def _openapi(_request: Request) -> Response:
+    return answers.answer(openapi.document())
 
 
 async def _ledger(request: Request) -> Response:
