@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from batchrunner import plan
 from batchrunner.errors import UsageError
-from batchrunner.manifest import Loaded, Options, load_manifest, parse_manifest, prompts_manifest
+from batchrunner.manifest import Loaded, Options, Prices, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
 from batchrunner.model import Batch, FrameDialect, Money
 from batchrunner.outputs import OutputFolder
@@ -42,11 +42,20 @@ def now() -> datetime:
 
 
 def load(
-    path: Path | None, *, prompts: Sequence[str] = (), sets: Sequence[str] = (), allowed: Sequence[Path] = ()
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    prompts: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    allowed: Sequence[Path] = (),
 ) -> Loaded:
     """Read, check and expand a manifest, or some prompts alone; `ManifestError` with every mistake in it."""
-    today = now().astimezone().date()
-    options = Options(sets=tuple(sets), allowed=tuple(one.absolute() for one in allowed), today=today)
+    options = Options(
+        sets=tuple(sets),
+        allowed=tuple(one.absolute() for one in allowed),
+        today=now().astimezone().date(),
+        prices=configuration.prices(environ),
+    )
     if path is not None:
         return load_manifest(path, probe=frames.inspect, options=options)
     data, name = prompts_manifest(prompts, sets)
@@ -65,16 +74,19 @@ def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
 @contextmanager
 def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
-    loaded = load(request.manifest, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
+    loaded = load(request.manifest, environ, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
     check_tags(loaded, request.tags)
     if request.only is not None and not any(request.selects(job) for job in loaded.jobs):
         raise UsageError(
             f"no job has a key that matches {request.only!r}; nothing was sent",
             fix="see the keys: batchrunner ls, or leave --only out",
         )
+    borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
+    if borrows:
+        loaded = replace(loaded, manifest=replace(loaded.manifest, prices=_emulator_prices()))
+    elif _is_capped(request, loaded):
+        _check_prices(loaded, environ)
     manifest = loaded.manifest
-    if request.max_cost is not None:
-        _check_prices(loaded)
     endpoint = EMULATOR if request.emulator else _endpoint(environ)
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
@@ -106,6 +118,7 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
             limits=limits.scaled(request.speed) if request.emulator else limits,
             environ=environ,
             is_new=is_new,
+            borrows_prices=borrows,
             connect=partial(_connect, request, database, environ, manifest.frames),
             clock=now,
         )
@@ -127,17 +140,30 @@ async def _connect(
     return ToApis(http, dialect=dialect, endpoint=EMULATOR)
 
 
-def _check_prices(loaded: Loaded) -> None:
-    """A ceiling holds only what has a price."""
+def _is_capped(request: RunRequest, loaded: Loaded) -> bool:
+    return request.max_cost is not None or bool(loaded.manifest.caps.given)
+
+
+def _emulator_prices() -> Prices:
+    """What a rehearsal counts with when there is a budget and nobody gave prices."""
+    from batchrunner.emulator.prices import MILLI_USD_PER_SECOND  # as above
+
+    amounts = {key: 1000 * price for key, price in MILLI_USD_PER_SECOND.items()}
+    return Prices(currency="USD", amounts=amounts, per_second=True)
+
+
+def _check_prices(loaded: Loaded, environ: Mapping[str, str]) -> None:
+    """A cap holds only what has a price."""
     prices = loaded.manifest.prices
     requests = (job.request for job in loaded.jobs)
     lacking = {
         one.billing_key for one in requests if prices is None or prices.of(one.billing_key, one.duration) is None
     }
     if lacking:
+        configured = configuration.default_path(environ)
         raise UsageError(
-            f"--max-cost needs prices, and the manifest has none for {', '.join(sorted(lacking))}; nothing was sent",
-            fix="add `prices: {currency: USD, per_second: {720P: …}}` to the manifest",
+            f"a budget or --max-cost needs prices, and there are none for {', '.join(sorted(lacking))}; nothing was sent",
+            fix=f"add `prices: {{currency: USD, per_second: {{720P: …}}}}` to the manifest, or `[prices]` to {configured}",
         )
 
 

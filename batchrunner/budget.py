@@ -31,8 +31,8 @@ class Caps:
 
     @property
     def given(self) -> dict[Cap, int]:
-        """The caps that there are."""
-        amounts = {Cap.MAX_COST: self.max_cost, Cap.PER_DAY: self.per_day, Cap.PER_MONTH: self.per_month}
+        """The caps that there are, what frees last first."""
+        amounts = {Cap.MAX_COST: self.max_cost, Cap.PER_MONTH: self.per_month, Cap.PER_DAY: self.per_day}
         return {cap: amount for cap, amount in amounts.items() if amount is not None}
 
 
@@ -77,15 +77,21 @@ def frees(cap: Cap, today: date) -> date | None:
     return month(today)[1] + timedelta(days=1) if cap is Cap.PER_MONTH else None
 
 
-_WHAT = {Cap.MAX_COST: "the batch", Cap.PER_DAY: "today", Cap.PER_MONTH: "this month"}
+_WHAT = {Cap.MAX_COST: "by the batch", Cap.PER_DAY: "today", Cap.PER_MONTH: "this month"}
 
 
-def sentence(cap: Cap, caps: Caps, used: Used, *, today: date, currency: str | None) -> str:
-    """Which cap stops the buying, and when it frees."""
+def sentence(caps: Caps, used: Used, price: int | None, *, today: date, currency: str | None) -> str:
+    """Which cap stops the buying of a clip of that price, and when it frees; empty when none does."""
+    reached = passed(caps, used, price)
+    if not reached:
+        return ""
+    if price is None:
+        return f"the next clip has no price, and {', '.join(caps.given)} can hold only what has one"
+    cap = reached[0]
     amount = f"{_shown(used.of(cap))} of {_shown(caps.given[cap])} {currency or ''}".rstrip()
     day = frees(cap, today)
     when = "raise it to go on" if day is None else f"it frees on {day.isoformat()} at 00:00"
-    return f"{cap} is reached: the next clip would pass it ({amount} used by {_WHAT[cap]}); {when}"
+    return f"the next clip would pass {cap}, {amount} is used {_WHAT[cap]}; {when}"
 
 
 def warning(cap: Cap, caps: Caps, used: Used, *, currency: str | None) -> str:

@@ -81,6 +81,11 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
     return Decision(submit=submit, poll=poll, fetch=fetch, wake_in=wake)
 
 
+def gives_up(failed_in_a_row: int, limits: Limits) -> bool:
+    """Whether so many clips failed, without a success between them, that buying more would be waste."""
+    return limits.stop_after_failures is not None and failed_in_a_row >= limits.stop_after_failures
+
+
 def _has_room(snapshot: Snapshot, limits: Limits) -> bool:
     flying = snapshot.in_flight + snapshot.preparing
     return flying < limits.max_in_flight and (snapshot.allowance is None or snapshot.allowance > snapshot.preparing)

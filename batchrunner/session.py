@@ -9,13 +9,14 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import anyio
 
-from batchrunner import answers, plan
+from batchrunner import answers, moments, plan
+from batchrunner.budget import Caps, Used
 from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError
 from batchrunner.events import Listener
 from batchrunner.manifest import Loaded
@@ -58,7 +59,10 @@ class RunRequest:
     max_in_flight: int | None = None
     max_cost: int | None = None
     """Micro-units."""
-    deadline: datetime | None = None
+    deadline: time | None = None
+    """Begin nothing after this time of day; the manifest's `limits.deadline` when None."""
+    max_duration: timedelta | None = None
+    """Begin nothing after this long; the manifest's `limits.max_duration` when None."""
     limit: int | None = None
     only: str | None = None
     tags: tuple[str, ...] = ()
@@ -88,6 +92,7 @@ class Report:
     currency: str | None
     failures: list[summary.Failures]
     paused: str | None
+    paused_message: str | None
     folder: Path
     database: Path
 
@@ -107,6 +112,8 @@ class Session:
     environ: Mapping[str, str]
     is_new: bool
     """Whether the database was made by this run."""
+    borrows_prices: bool
+    """Whether a rehearsal counts with the emulator's prices because a budget needs some."""
     connect: Callable[[AsyncExitStack], Awaitable[Provider]]
     """Opens the provider for as long as the stack lives."""
     clock: Callable[[], datetime]
@@ -118,10 +125,23 @@ class Session:
         return self.plan.needs_provider or bool(self.plan.in_doubt and self.request.settle)
 
     @property
-    def cap(self) -> int | None:
-        """What the batch may cost in all."""
-        caps = [cap for cap in (self.request.max_cost, self.loaded.manifest.max_cost) if cap is not None]
-        return min(caps, default=None)
+    def caps(self) -> Caps:
+        """What may be spent: the manifest's budget, and `--max-cost` where that is lower."""
+        caps = self.loaded.manifest.caps
+        given = [cap for cap in (self.request.max_cost, caps.max_cost) if cap is not None]
+        return replace(caps, max_cost=min(given, default=None))
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When this run begins nothing more, seen from now; options go above the manifest."""
+        request, manifest = self.request, self.loaded.manifest
+        at = request.deadline if request.deadline is not None else manifest.deadline
+        after = request.max_duration if request.max_duration is not None else manifest.max_duration
+        return moments.ends_at(at, after, self.clock())
+
+    def used(self) -> Used:
+        """What counts against the caps today."""
+        return self.store.used(self.batch.id, day=self.clock().astimezone().date())
 
     def price(self, billing_key: str, seconds: int) -> int | None:
         """What one clip costs, by the user's own prices."""
@@ -205,6 +225,7 @@ class Session:
             currency=self.batch.currency,
             failures=summary.failures(job for job in failed if self.request.selects(job)),
             paused=batch.paused if batch else None,
+            paused_message=batch.paused_message if batch else None,
             folder=self.folder.root,
             database=self.database,
         )
@@ -222,8 +243,8 @@ class Session:
                     only=self.request.only,
                     tags=self.request.tags,
                     limit=self.request.limit,
-                    cap=self.cap,
-                    deadline=self.request.deadline,
+                    caps=self.caps,
+                    deadline=self.ends_at,
                     settle=self.request.settle,
                     price=lambda job: self.price(job.request.billing_key, job.request.duration),
                 ),

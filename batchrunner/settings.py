@@ -70,6 +70,8 @@ class Limits:
     """Seconds between two questions about one task, at least."""
     downloads: int = DOWNLOADS
     uploads: int = UPLOADS
+    stop_after_failures: int | None = None
+    """Clips that may fail for good in a row before nothing more is bought; None: all may."""
 
     def scaled(self, speed: float) -> Limits:
         """The same limits against a provider whose clock runs `speed` times faster, as the emulator's does."""

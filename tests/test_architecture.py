@@ -17,7 +17,7 @@ LAYERS = (
     {"errors"},
     {"states"},
     {"model"},
-    {"settings", "request", "purchase", "envelope", "events", "budget", "forecast"},
+    {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
     {"providers.base", "store.base", "pacing", "polling", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "media.*", "outputs"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -42,7 +43,7 @@ def command(
     wrong = False
     for path in manifests:
         try:
-            loaded = app.load(path, sets=sets, allowed=allowed)
+            loaded = app.load(path, os.environ, sets=sets, allowed=allowed)
         except ManifestError as error:
             wrong = True
             found += error.diagnostics

@@ -59,12 +59,15 @@ def _cost(session: Session, jobs: list[WantedJob]) -> str:
         text = "unknown: the manifest has no prices for it"
     else:
         text = summary.amount(total, session.batch.currency)
-    if session.cap is not None:
-        money = session.money()
-        cap, used = (
-            summary.amount(amount, session.batch.currency) for amount in (session.cap, money.spent + money.committed)
+        if session.borrows_prices:
+            text += " by the emulator's own prices, for there are none in the manifest"
+    if session.caps.given:
+        used, currency = session.used(), session.batch.currency
+        caps = session.caps.given.items()
+        text += "".join(
+            f"; of {cap} {summary.amount(most, currency)}, {summary.amount(used.of(cap), currency)} is used"
+            for cap, most in caps
         )
-        text += f"; of the ceiling of {cap}, {used} is used"
     return f"{text}; nothing is paid on the emulator" if session.request.emulator else text
 
 
@@ -115,10 +118,13 @@ def _stopped(report: Report) -> Iterator[str]:
         Stop.STORAGE: "the disk cannot take more",
         Stop.ACCOUNT: "the account: nothing more is bought, every waiting job keeps its place",
         Stop.PROVIDER: "the provider has not answered for ten minutes",
-        Stop.BUDGET: "by the budget: the next clip would pass it",
+        Stop.BUDGET: "by the budget",
+        Stop.FAILURES: "by too many failures",
     }
     for stop in stops:
         why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE) else ""
+        if report.paused == stop.value and report.paused_message:
+            why = f": {report.paused_message}"
         yield f"  stopped {sentences[stop]}{why}"
     making = summary.at_provider(report.outcome.counts)
     if making:
@@ -137,7 +143,8 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
         yield f"next: {again} --settle 900"
         yield "      (looks the doubts up at the provider, free of charge)"
     elif report.exit_code is ExitCode.BUDGET:
-        yield "next: raise the ceiling, then run the same command; nothing is bought twice"
+        yield f"next: {again}"
+        yield "      (once the cap is raised or free again; nothing is bought twice)"
     else:
         yield f"next: {again}"
         yield "      (the same command continues; nothing is bought twice)"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+from batchrunner import moments
 
 
 class Duration(click.ParamType[timedelta]):
@@ -19,9 +18,9 @@ class Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if not re.fullmatch(r"(\d+[smhd])+", value):
+        if (length := moments.length_of_time(value)) is None:
             self.fail(f"{value!r} is not a length of time: write 90s, 30m or 6h", param, ctx)
-        return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhd])", value)))
+        return length
 
 
 class TimeOfDay(click.ParamType[time]):
@@ -30,11 +29,9 @@ class TimeOfDay(click.ParamType[time]):
     name = "HH:MM"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> time:
-        match = re.fullmatch(r"(\d{1,2}):(\d{2})", value)
-        try:
-            return time(int(match[1]), int(match[2])) if match else self.fail("", param, ctx)
-        except (ValueError, click.UsageError):
+        if (at := moments.time_of_day(value)) is None:
             self.fail(f"{value!r} is not a time of day: write 06:30", param, ctx)
+        return at
 
 
 class Amount(click.ParamType[int]):
@@ -50,12 +47,6 @@ class Amount(click.ParamType[int]):
         if not amount.is_finite() or amount < 0 or amount > 10**9:
             self.fail(f"{value!r} is not an amount: write 12.50", param, ctx)
         return int(amount * 1_000_000)
-
-
-def next_at(at: time, now: datetime) -> datetime:
-    """The next moment that a local clock shows `at`; `now` is aware."""
-    moment = now.astimezone().replace(hour=at.hour, minute=at.minute, second=0, microsecond=0)
-    return moment if moment > now else moment + timedelta(days=1)
 
 
 database_option = click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import click
@@ -18,7 +18,6 @@ from batchrunner.cli.params import (
     TimeOfDay,
     allow_option,
     database_option,
-    next_at,
     only_option,
     set_option,
     tag_option,
@@ -101,7 +100,8 @@ def command(
         speed=speed or EMULATOR_SPEED,
         max_in_flight=max_in_flight,
         max_cost=max_cost,
-        deadline=_deadline(deadline, max_duration, app.now()),
+        deadline=deadline,
+        max_duration=max_duration,
         limit=limit,
         only=only,
         tags=tags,
@@ -155,12 +155,3 @@ def _ask(count: int) -> None:
         yes = False
     if not yes:
         raise UsageError("nothing was sent", fix="rehearse free of charge with --emulator, or buy fewer with --limit N")
-
-
-def _deadline(at: time | None, after: timedelta | None, now: datetime) -> datetime | None:
-    moments = []
-    if at is not None:
-        moments.append(next_at(at, now))
-    if after is not None:
-        moments.append(now + after)
-    return min(moments) if moments else None

@@ -21,7 +21,8 @@ from batchrunner.manifest import names
 from batchrunner.manifest.diagnostics import ordered, render_github, render_json, render_text
 from batchrunner.manifest.expand import Expansion, Probe
 from batchrunner.manifest.expand import expand as _expand  # the name `expand` stays the module's
-from batchrunner.manifest.manifest import Manifest, Prices, parse
+from batchrunner.manifest.manifest import Manifest, parse
+from batchrunner.manifest.money import Prices
 from batchrunner.manifest.source import MAX_BYTES, decode
 from batchrunner.media.frames import FrameFacts, FrameProblem, inspect
 from batchrunner.model import WantedJob
@@ -53,6 +54,8 @@ class Options:
     """Folders beside the manifest's that frames and rows may lie in."""
     today: date | None = None
     """What `{date}` stands for."""
+    prices: Prices | None = None
+    """The user's own, for a manifest without prices."""
 
 
 _NO_OPTIONS = Options()
@@ -104,7 +107,7 @@ def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect, options
     """`load_manifest` for content that is already here; `path` gives it its name and its folder."""
     absolute = path.absolute()
     source = decode(data, str(path))
-    manifest, problems = parse(source, absolute)
+    manifest, problems = parse(source, absolute, prices=options.prices)
     expansion = None
     if manifest is not None:
         try:

@@ -64,6 +64,8 @@ CODES = {
     "SRC411": "A frame without its partner, or with two.",
     "SRC412": "No frames where they were looked for.",
     "SRC413": "A pattern of frames that cannot be used.",
+    "CFG501": "The configuration cannot be read.",
+    "CFG502": "A mistake in the configuration.",
     "FRM301": "A frame's file is missing or cannot be read.",
     "FRM302": "A frame's file is outside the manifest's folder.",
     "FRM303": "A frame that is not a regular file.",

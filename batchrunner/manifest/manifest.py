@@ -5,14 +5,17 @@ Rules of the whole file are checked here; rules of a single clip in `expand`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from batchrunner.budget import NO_CAPS, Cap, Caps
+from batchrunner.diagnostic import Severity
 from batchrunner.manifest import folders, names, template, validate
+from batchrunner.manifest.money import CURRENCY, Prices, micro
 from batchrunner.manifest.reader import Document, Loc, read
 from batchrunner.manifest.schema import JobEntry, LimitsSection, ManifestFile, PriceTable
 from batchrunner.manifest.source import Source
@@ -24,28 +27,9 @@ if TYPE_CHECKING:
 
 OUTPUT_DIR = "out/{name}"
 FILENAME = "{key}.mp4"
-CURRENCY = "USD"
-MICRO = 1_000_000
 DIR_PLACEHOLDERS = ("name",)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """What clips cost, in micro-units of `currency`, by billing key (`720P`, `1080P+Sound`, …)."""
-
-    currency: str
-    amounts: Mapping[str, int]
-    per_second: bool
-    """Whether an amount is for one second of clip, or for a clip of any length."""
-
-    def of(self, billing_key: str, seconds: int) -> int | None:
-        """The price of one clip; None when its billing key has no price."""
-        amount = self.amounts.get(billing_key)
-        if amount is None:
-            return None
-        return amount * seconds if self.per_second else amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +45,12 @@ class Manifest:
     limits: Limits
     frames: FrameDialect
     prices: Prices | None
-    max_cost: int | None
-    """Micro-units of the prices' currency that the batch may cost in all."""
+    """Its own, or the user's."""
+    caps: Caps
+    """What may be spent, in the prices' currency."""
+    deadline: time | None
+    max_duration: timedelta | None
+    """When a run begins nothing more, where the command does not say otherwise."""
     document: Document
     file: ManifestFile
     entries: tuple[int, ...]
@@ -86,8 +74,8 @@ def _own_dir(file: ManifestFile, entry: JobEntry) -> tuple[str, str] | None:
     return None
 
 
-def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]]:
-    """The manifest in `source` and what is wrong with it.
+def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[Manifest | None, list[Diagnostic]]:
+    """The manifest in `source` and what is wrong with it; `prices` are the user's, for a manifest without its own.
 
     With mistakes the manifest may still be there, without its wrong parts, so that the rules of the rest can be checked.
     """
@@ -99,7 +87,9 @@ def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]
         return None, rules.problems
     file = checked.file
     name = rules.name(file, path)
-    prices = rules.prices(file)
+    prices = rules.prices(file, prices)
+    section = file.limits or LimitsSection()
+    rules.limits(section)
     batch_dir = rules.output_dir(file, name)
     root = _root(file, name, batch_dir)
     manifest = Manifest(
@@ -107,10 +97,12 @@ def parse(source: Source, path: Path) -> tuple[Manifest | None, list[Diagnostic]
         name=name,
         output_dir=root,
         batch_dir=folders.below(root, batch_dir),
-        limits=limits(file.limits or LimitsSection()),
+        limits=limits(section),
         frames=(file.provider.frames if file.provider else None) or FrameDialect.URLS,
         prices=prices,
-        max_cost=rules.max_cost(file),
+        caps=rules.caps(file, prices),
+        deadline=section.deadline,
+        max_duration=section.max_duration,
         document=document,
         file=file,
         entries=checked.entries,
@@ -137,7 +129,7 @@ def limits(section: LimitsSection) -> Limits:
     submit, query = GROUPS[section.group or "default"]
     built_in = Limits()
     return Limits(
-        max_in_flight=_given(section.max_in_flight, built_in.max_in_flight),
+        max_in_flight=_given(section.max_in_flight, _given(section.concurrency, built_in.max_in_flight)),
         submit_slots=_given(section.submit_slots, built_in.submit_slots),
         submit=replace(
             submit,
@@ -152,6 +144,7 @@ def limits(section: LimitsSection) -> Limits:
         poll_floor=_given(section.poll_floor, built_in.poll_floor),
         downloads=_given(section.downloads, built_in.downloads),
         uploads=_given(section.uploads, built_in.uploads),
+        stop_after_failures=section.stop_after_failures,
     )
 
 
@@ -189,10 +182,15 @@ class _Rules:
             return name
         return names.safe_path(parsed.fill({"name": name}), file=False)
 
-    def prices(self, file: ManifestFile) -> Prices | None:
+    def limits(self, section: LimitsSection) -> None:
+        if section.concurrency is not None and section.max_in_flight is not None:
+            message, help = "`concurrency` and `max_in_flight` are the same limit", "leave one of them out"
+            self._report("MAN104", message, ("limits", "concurrency"), help, at_key=True)
+
+    def prices(self, file: ManifestFile, configured: Prices | None) -> Prices | None:
         section = file.prices
         if section is None:
-            return None
+            return configured
         tables = [("per_second", section.per_second), ("per_request", section.per_request)]
         given = [(key, table) for key, table in tables if table is not None]
         if len(given) != 1:
@@ -210,22 +208,31 @@ class _Rules:
         written = table.model_dump(by_alias=True, exclude_none=True)
         return {key: self._micro((*loc, key)) for key in written}
 
-    def max_cost(self, file: ManifestFile) -> int | None:
-        if file.budget is None or file.budget.max_cost is None:
-            return None
-        if not self.document.has(("prices",)):
-            help = "write prices, such as `prices: {per_second: {720P: 0.084, 1080P: 0.112}}`"
-            self._report("MAN207", "a budget needs prices", ("budget",), help, at_key=True)
-        return self._micro(("budget", "max_cost"))
+    def caps(self, file: ManifestFile, prices: Prices | None) -> Caps:
+        budget = file.budget
+        if budget is None:
+            return NO_CAPS
+        amounts = {key: self._micro(("budget", key)) for key in Cap if getattr(budget, key) is not None}
+        if not amounts:
+            message, help = "this budget has no cap", "write `max_cost`, `per_day` or `per_month`"
+            self._report("MAN207", message, ("budget",), help, at_key=True)
+        elif prices is None and not self.document.has(("prices",)):
+            message = "a budget holds only what has a price, and there are no prices: `run` refuses to buy"
+            help = "write prices, such as `prices: {per_second: {720P: 0.084, 1080P: 0.112}}`, here or in your configuration"
+            span = self.document.key_span(("budget",))
+            self.problems.append(
+                self.document.source.diagnostic("MAN207", message, span, help=help, severity=Severity.WARNING)
+            )
+        return Caps(**amounts, warn_at=budget.warn_at)
 
     def _micro(self, loc: Loc) -> int:
         """An amount of money in micro-units, exactly as it was written: a float would round it."""
         text = self.document.text(loc)
         try:
-            amount = Decimal(int(text, 0) if text[:2] in ("0x", "0o") else text) * MICRO
-            if amount == amount.to_integral_value():
-                return int(amount)
+            exact = micro(Decimal(int(text, 0) if text[:2] in ("0x", "0o") else text))
         except InvalidOperation:
-            pass
+            exact = None
+        if exact is not None:
+            return exact
         self._report("MAN207", f"the amount {text[:40]} has more than six decimals", loc, "round it")
         return 0

@@ -82,7 +82,7 @@ class Resolver:
         self.preflight = preflight
         self.problems = problems
         self.prices = manifest.prices
-        self.capped = manifest.max_cost is not None
+        self.capped = bool(manifest.caps.given)
         self.document = manifest.document
         self.built_in = {"name": manifest.name} | ({"date": date} if date else {})
         self._priced: set[tuple[str, int]] = set()
@@ -221,7 +221,7 @@ class Resolver:
         self._priced.add(kind)
         if prices.of(*kind) is not None:
             return
-        reason = "and max_cost needs one for every job" if self.capped else "so its cost is not counted"
+        reason = "and the budget needs one for every job" if self.capped else "so its cost is not counted"
         spot = Written(self.document, ("prices", "per_second" if prices.per_second else "per_request"))
         message, help = f"{request.billing_key} has no price, {reason}", f'add `"{request.billing_key}": …`'
         (self.problems.error if self.capped else self.problems.warning)(spot, "MAN208", message, help)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from batchrunner import moments
 from batchrunner.model import AspectRatio, FrameDialect, Mode
 
 ClipMode = Annotated[Mode, Field(strict=False)]  # strict enums would take no text at all
@@ -20,6 +21,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 Slots = Annotated[int, Field(ge=1, le=1_000)]
 PerSecond = Annotated[float, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
+Amount = Annotated[float, Field(ge=0, le=1_000_000_000)]
 MAX_TAKES = 1_000
 LIST, NAMES = "[list]", "[names]"
 """What pydantic puts into the place of a mistake below `prompts`, which has two shapes; no key of a manifest."""
@@ -44,6 +46,22 @@ ScalarOrList = Annotated[
     PlainValidator(_one_or_more),
     WithJsonSchema({"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]}),
 ]
+
+
+def _time_of_day(value: object) -> object:
+    if isinstance(value, str) and (at := moments.time_of_day(value)) is not None:
+        return at
+    raise PydanticCustomError("time_of_day", "a time of day")
+
+
+def _length_of_time(value: object) -> object:
+    if isinstance(value, str) and (length := moments.length_of_time(value)) is not None:
+        return length
+    raise PydanticCustomError("length_of_time", "a length of time")
+
+
+TimeOfDay = Annotated[Any, PlainValidator(_time_of_day), WithJsonSchema({"type": "string"})]
+LengthOfTime = Annotated[Any, PlainValidator(_length_of_time), WithJsonSchema({"type": "string"})]
 
 
 def _shape(value: object) -> str | None:
@@ -184,6 +202,7 @@ class LimitsSection(Section):
     """What may be going on at once and how fast is asked; rates are per second."""
 
     max_in_flight: Count | None = Field(default=None, description="Clips being made at once; default 10")
+    concurrency: Count | None = Field(default=None, description="Another word for max_in_flight")
     submit_slots: Slots | None = Field(default=None, description="Submissions under way at once; default 4")
     submit_rate: PerSecond | None = Field(default=None, description="Submissions per second")
     submit_burst: Count | None = Field(default=None, description="Submissions at once after a pause")
@@ -197,6 +216,16 @@ class LimitsSection(Section):
     max_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
         description="Jobs that the manifest may ask for; default 100,000, and 1,000 for each row of an entry",
+    )
+    deadline: TimeOfDay | None = Field(
+        default=None,
+        description='Time of day, such as "06:30", after which a run begins nothing; --deadline goes above it',
+    )
+    max_duration: LengthOfTime | None = Field(
+        default=None, description="How long a run begins new clips, such as 6h; --max-duration goes above it"
+    )
+    stop_after_failures: Count | None = Field(
+        default=None, description="Clips that may fail in a row before a run buys nothing more"
     )
     group: Literal["default", "vip", "svip"] | None = Field(
         default=None, description="The account's group at ToAPIs, which sets the rates that are not given"
@@ -229,10 +258,17 @@ class PricesSection(Section):
 
 
 class BudgetSection(Section):
-    """What may be spent; needs prices."""
+    """What may be spent, in the currency of `prices`; a run needs prices to hold it."""
 
-    max_cost: Annotated[float, Field(ge=0, le=1_000_000_000)] | None = Field(
-        default=None, description="The batch never spends more than this, in the currency of `prices`"
+    max_cost: Amount | None = Field(default=None, description="The batch never spends more than this")
+    per_day: Amount | None = Field(
+        default=None, description="All batches of the database together never spend more on one day"
+    )
+    per_month: Amount | None = Field(
+        default=None, description="All batches of the database together never spend more in one month"
+    )
+    warn_at: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="Share of a cap, such as 0.8, at which a run says so"
     )
 
 

@@ -186,6 +186,8 @@ _EXPECTED = {
     "list_type": "a list (lines that begin with `- `)",
     "dict_type": "a mapping (`key: value`)",
     "scalar_type": "one value",
+    "time_of_day": "a time of day",
+    "length_of_time": "a length of time",
     "prompts_type": "a list of prompts, or a mapping of names to prompts",
 }
 
@@ -197,7 +199,8 @@ def _wrong_value(document: Document, details: ErrorDetails) -> tuple[str, str]:
         return f"the version of the language is 1, here it is {shown}", "write `version: 1`, without quotes"
     if kind in _BOUNDS:
         words_, key = _BOUNDS[kind]
-        return f"{name} must be {words_} {context[key]:,}, here it is {shown}", ""
+        help = "write 0.8 for four fifths" if loc[-1] == "warn_at" else ""
+        return f"{name} must be {words_} {context[key]:,}, here it is {shown}", help
     if kind in ("enum", "literal_error"):
         choices = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         return _not_a_choice(loc, shown, given, choices)
@@ -256,9 +259,14 @@ def _type_help(document: Document, loc: Loc, kind: str, given: object) -> str:
         return _boolean_help(given, text)
     if kind == "int_type" or kind == "float_type":
         return _number_help(document, loc, text)
+    if kind in _EXAMPLES:
+        return _EXAMPLES[kind]
     if kind == "prompts_type":
         return "for one prompt, write `prompt:`"
     return _mapping_help(loc, given)
+
+
+_EXAMPLES = {"time_of_day": 'write "06:30"', "length_of_time": "write 90s, 30m or 6h"}
 
 
 def _braced(document: Document, loc: Loc) -> bool:

@@ -16,6 +16,7 @@ _CODES = {
     Stop.STORAGE: ExitCode.STORAGE,
     Stop.ACCOUNT: ExitCode.ACCOUNT,
     Stop.PROVIDER: ExitCode.PROVIDER,
+    Stop.FAILURES: ExitCode.PROVIDER,
     Stop.BUDGET: ExitCode.BUDGET,
     Stop.DEADLINE: ExitCode.DEADLINE,
 }

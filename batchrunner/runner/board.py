@@ -14,9 +14,10 @@ from itertools import count
 
 import anyio
 
+from batchrunner.budget import Cap
 from batchrunner.model import Job
 from batchrunner.pacing import Pace
-from batchrunner.schedule import Snapshot
+from batchrunner.schedule import Snapshot, gives_up
 from batchrunner.settings import Limits
 from batchrunner.states import IN_FLIGHT, JobState
 
@@ -33,6 +34,7 @@ class Stop(StrEnum):
     ACCOUNT = "account"
     PROVIDER = "provider"
     BUDGET = "budget"
+    FAILURES = "failures"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,6 +137,12 @@ class Board:
     """No selected pending job is left in the store."""
     known: bool = False
     """Whether the provider knew any task of an earlier run: if not, the key may be another account's."""
+    failed_in_a_row: int = 0
+    """Clips of this run that failed for good since the last one that was saved."""
+    over_budget: str = ""
+    """Which cap stops the buying, and when it frees."""
+    warned: set[Cap] = field(default_factory=set)
+    """Caps of which a person was told that they are nearly used."""
     stops: set[Stop] = field(default_factory=set)
     stopping: bool = False
     _sequence: count[int] = field(default_factory=count)
@@ -171,6 +179,10 @@ class Board:
             self.counts[target] += 1
         self.in_flight += (target in IN_FLIGHT) - (source in IN_FLIGHT)
         self.unfetched += (target is JobState.FETCHING) - (source is JobState.FETCHING)
+        if target in (JobState.DONE, JobState.FAILED):
+            self.failed_in_a_row = self.failed_in_a_row + 1 if target is JobState.FAILED else 0
+            if gives_up(self.failed_in_a_row, self.limits):
+                self.pause(Stop.FAILURES)
         if target is JobState.PENDING:
             self.exhausted, self.waiting_until = False, None
         self.wake()

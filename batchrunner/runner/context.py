@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
+from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
 from batchrunner.model import Batch, Clip, Job, WantedJob
 from batchrunner.outputs import OutputFolder
@@ -22,6 +23,11 @@ RELEASES = frozenset({JobEvent.TASK_FAILED, JobEvent.REFUSED, JobEvent.RETURNED,
 """Events after which a purchase no longer counts against the budget."""
 
 
+def too_many_failures(limits: Limits) -> str:
+    """Why a run that met so many failures in a row buys nothing more."""
+    return f"{limits.stop_after_failures} clips in a row failed (limits.stop_after_failures); nothing more is bought"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What one run was asked for beyond the manifest."""
@@ -32,8 +38,7 @@ class Options:
     """Only jobs that have one of them; all, when there are none."""
     limit: int | None = None
     """New purchases at most."""
-    cap: int | None = None
-    """What the batch may cost in all, in micro-units."""
+    caps: Caps = NO_CAPS
     deadline: datetime | None = None
     settle: float = 0.0
     """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
@@ -77,6 +82,7 @@ class Context:
     ) -> Job:
         """A transition is durable: keep the counts, tell the listener, and return the job as it is now."""
         target = advance(job.state, event)
+        going_on = Stop.FAILURES not in self.board.stops
         self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))
         if event in RELEASES:
             self.board.stops.discard(Stop.BUDGET)  # what comes back to the budget may be spent on another
@@ -85,6 +91,8 @@ class Context:
                 at=self.now(), key=job.key, state=target, reason=reason, message=message, task_id=task_id, clip=clip
             )
         )
+        if going_on and Stop.FAILURES in self.board.stops:
+            self.held("failures", too_many_failures(self.limits))
         return replace(job, state=target, task_id=task_id or job.task_id)
 
     def progressed(self, job: Job) -> None:

@@ -25,10 +25,10 @@ from batchrunner.pacing import Pace
 from batchrunner.providers.base import Provider
 from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
-from batchrunner.runner.context import Context, Options
+from batchrunner.runner.context import Context, Options, too_many_failures
 from batchrunner.runner.fetching import Fetcher
 from batchrunner.runner.settling import Settler
-from batchrunner.runner.submission import OVER_BUDGET, Submitter
+from batchrunner.runner.submission import Submitter
 from batchrunner.schedule import Decision, decide
 from batchrunner.settings import SUBMIT_GRACE, UNREACHABLE_AFTER, Limits
 from batchrunner.states import JobState
@@ -143,8 +143,9 @@ class Runner:
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong
-            if Stop.BUDGET in board.stops:
-                await self._writer.run(context.store.pause, context.batch.id, "budget", OVER_BUDGET, now=context.now())
+            for stop, why in ((Stop.BUDGET, board.over_budget), (Stop.FAILURES, too_many_failures(context.limits))):
+                if stop in board.stops:
+                    await self._writer.run(context.store.pause, context.batch.id, stop.value, why, now=context.now())
             counts = await self._writer.run(
                 context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
             )

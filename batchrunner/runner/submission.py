@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from batchrunner import answers, classify
+from batchrunner.budget import Used, near, sentence, warning
 from batchrunner.classify import Submission
 from batchrunner.matrix import TAKEN_ID, Verdict
 from batchrunner.model import Answer, Asset, Frame, Intent, Job
@@ -23,7 +24,6 @@ from batchrunner.runner.context import Context
 from batchrunner.settings import ASSET_LIFETIME, SUBMIT_DEADLINE, SUBMIT_GRACE
 from batchrunner.states import JobEvent
 
-OVER_BUDGET = "the next clip would pass the budget; nothing more is bought until something comes back"
 UPLOAD_TRIES = 6
 """Answers, none of them helpful, after which a frame is left for the next run."""
 RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
@@ -80,15 +80,25 @@ class Submitter:
         purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
         body = context.provider.prepare(job.request, image_urls=urls, purchase_id=purchase)
         intent = Intent(
-            purchase_id=purchase, body_sha256=hashlib.sha256(body).hexdigest(), price=context.options.price(job)
+            purchase_id=purchase,
+            body_sha256=hashlib.sha256(body).hexdigest(),
+            price=context.options.price(job),
+            day=now.astimezone().date(),
         )
         # From the intent to the record nothing may be left half done: only a deadline ends it, and that is recorded too.
         with anyio.CancelScope(shield=True):
+            caps = context.options.caps
             attempt = await context.writer.run(
-                context.store.record_intent, job.id, intent, cap=context.options.cap, now=now
+                context.store.record_intent,
+                job.id,
+                intent,
+                cap=caps.max_cost,
+                per_day=caps.per_day,
+                per_month=caps.per_month,
+                now=now,
             )
             if attempt is None:
-                await self._not_claimed(job)
+                await self._not_claimed(job, intent)
                 return
             board.preparing.discard(job.id)
             board.purchases += 1
@@ -97,6 +107,7 @@ class Submitter:
             verdict = classify.submission(exchange, now=context.now())
             board.heard(exchange.status is not None)
             await self._record(job, verdict)
+        await self._warn_of_caps()
 
     async def _send(self, body: bytes) -> Exchange:
         allowed = SUBMIT_GRACE if self._context.board.stopping else SUBMIT_DEADLINE
@@ -190,15 +201,36 @@ class Submitter:
         context.held(verdict.reason, f"the provider asks for patience: next submission in {wait:.0f} s")
         return wait
 
-    async def _not_claimed(self, job: Job) -> None:
+    async def _not_claimed(self, job: Job, intent: Intent) -> None:
         """The intent was not made: the budget is used up, or somebody else moved the job."""
         context = self._context
         current = await context.writer.run(context.store.job, job.id)
         if current.state is job.state:
             context.board.ready.appendleft(job)
-            if Stop.BUDGET not in context.board.stops:
+            used, today = await self._used(), context.now().astimezone().date()
+            caps, currency = context.options.caps, context.batch.currency
+            why = sentence(caps, used, intent.price, today=today, currency=currency)
+            if why and Stop.BUDGET not in context.board.stops:  # unless something came back in the meantime
+                context.board.over_budget = why
                 context.board.pause(Stop.BUDGET)
-                context.held("budget", OVER_BUDGET)
+                context.held("budget", why)
+
+    async def _used(self) -> Used:
+        context = self._context
+        today = context.now().astimezone().date()
+        return await context.writer.run(context.store.used, context.batch.id, day=today)
+
+    async def _warn_of_caps(self) -> None:
+        """Say it once when a cap is nearly used."""
+        context = self._context
+        caps, warned = context.options.caps, context.board.warned
+        if caps.warn_at is None or caps.given.keys() <= warned:
+            return
+        used = await self._used()
+        for cap in near(caps, used):
+            if cap not in warned:
+                warned.add(cap)
+                context.held("budget", warning(cap, caps, used, currency=context.batch.currency))
 
     async def _reject(self, job: Job, rejected: Rejected) -> None:
         context = self._context

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
 
+from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.errors import ExitCode, ManifestError
 from batchrunner.manifest import load_manifest, parse_manifest
 from batchrunner.manifest.manifest import Manifest
@@ -180,14 +182,20 @@ def test_mistakes_of_a_job(line, column, says):
         ("version: 1\nlimits: {submit_rate: 0}\njobs: [{prompt: a}]", "2:23", "more than 0"),
         ("version: 1\nlimits: {query_rate: .inf}\njobs: [{prompt: a}]", "2:22", "finite"),
         ("version: 1\nlimits: {group: gold}\njobs: [{prompt: a}]", "2:17", "default, vip or svip"),
-        ("version: 1\nlimits: {concurrency: 3}\njobs: [{prompt: a}]", "2:10", "did you mean `max_in_flight`?"),
+        ("version: 1\nlimits: {workers: 3}\njobs: [{prompt: a}]", "2:10", "did you mean `max_in_flight`?"),
+        ("version: 1\nlimits: {concurrency: 3, max_in_flight: 4}\njobs: [{prompt: a}]", "2:10", "the same limit"),
+        ("version: 1\nlimits: {deadline: 6}\njobs: [{prompt: a}]", "2:20", 'write "06:30"'),
+        ("version: 1\nlimits: {deadline: 24:10}\njobs: [{prompt: a}]", "2:20", 'write "06:30"'),
+        ("version: 1\nlimits: {max_duration: 6}\njobs: [{prompt: a}]", "2:24", "write 90s, 30m or 6h"),
+        ("version: 1\nlimits: {stop_after_failures: 0}\njobs: [{prompt: a}]", "2:31", "at least 1"),
         ("version: 1\nprovider: {frames: role}\njobs: [{prompt: a}]", "2:20", "did you mean `roles`?"),
         ("version: 1\nprices: {}\njobs: [{prompt: a}]", "2:1", "neither per_second nor per_request"),
         ("version: 1\nprices: {per_second: {720P: -1}}\njobs: [{prompt: a}]", "2:29", "at least 0"),
         ("version: 1\nprices: {per_second: {720p: 1}}\njobs: [{prompt: a}]", "2:23", "720P"),
         ("version: 1\nprices: {per_second: {720P: 0.0000001}}\njobs: [{prompt: a}]", "2:29", "six decimals"),
         ("version: 1\nprices: {currency: 5, per_second: {720P: 1}}\njobs: [{prompt: a}]", "2:20", "quote it"),
-        ("version: 1\nbudget: {max_cost: 5}\njobs: [{prompt: a}]", "2:1", "a budget needs prices"),
+        ("version: 1\nbudget: {warn_at: 0.5}\njobs: [{prompt: a}]", "2:1", "this budget has no cap"),
+        ("version: 1\nbudget: {max_cost: 5, warn_at: 80}\njobs: [{prompt: a}]", "2:32", "write 0.8"),
         ("version: 1\nmax_cost: 5\njobs: [{prompt: a}]", "2:1", "write `budget: {max_cost: …}`"),
         (
             "version: 1\nprices: {per_second: {1080P: 1}}\nbudget: {max_cost: 5}\njobs: [{prompt: a}]",
@@ -254,7 +262,7 @@ def test_each_file_is_looked_at_once():
 def test_settings_have_their_defaults():
     plain = manifest("")
     assert (plain.name, plain.output_dir, plain.limits) == ("batch", "out/batch", Limits())
-    assert (plain.frames, plain.prices, plain.max_cost) == (FrameDialect.URLS, None, None)
+    assert (plain.frames, plain.prices, plain.caps) == (FrameDialect.URLS, None, NO_CAPS)
 
 
 def test_settings_are_read():
@@ -262,9 +270,9 @@ def test_settings_are_read():
         "name: 元宵.v2\n"
         "output: {dir: 'clips/{name}/a:b'}\n"
         "provider: {frames: roles}\n"
-        "limits: {max_in_flight: 3, group: vip, submit_rate: 2, query_burst: 7, poll_floor: 6}\n"
+        "limits: {concurrency: 3, stop_after_failures: 9, deadline: 6:30, max_duration: 1h30m, group: vip, submit_rate: 2, query_burst: 7, poll_floor: 6}\n"
         'prices: {currency: CNY, per_second: {720P: 0.084, "720P+Sound": 1e-3, 1080P: 0x10}}\n'
-        "budget: {max_cost: 12.5}\n"
+        "budget: {max_cost: 12.5, per_day: 3, per_month: 0.000001, warn_at: 0.8}\n"
         "x-anchors: {anything: [goes, {here: 1}, ~]}"
     )
     assert (one.name, one.output_dir, one.frames) == ("元宵.v2", "clips/元宵.v2/a-b", FrameDialect.ROLES)
@@ -274,10 +282,13 @@ def test_settings_are_read():
         submit=Rate(per_second=2.0, burst=submit.burst),
         query=Rate(per_second=query.per_second, burst=7),
         poll_floor=6.0,
+        stop_after_failures=9,
     )
     assert one.prices is not None
     assert dict(one.prices.amounts) == {"720P": 84_000, "720P+Sound": 1_000, "1080P": 16_000_000}
-    assert (one.prices.currency, one.max_cost) == ("CNY", 12_500_000)
+    assert one.prices.currency == "CNY"
+    assert one.caps == Caps(max_cost=12_500_000, per_day=3_000_000, per_month=1, warn_at=0.8)
+    assert (one.deadline, one.max_duration) == (time(6, 30), timedelta(minutes=90))
     assert (one.prices.of("720P", 10), one.prices.of("1080P+Sound", 5)) == (840_000, None)
 
 

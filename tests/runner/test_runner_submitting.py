@@ -9,6 +9,7 @@ import pytest
 from provider import EPOCH, NEVER, Reply, lost, refusal, saying, unanswered, unreachable
 from world import HOUR, Watched, assert_has_its_clip, frame, named
 
+from batchrunner.budget import Caps
 from batchrunner.errors import ExitCode
 from batchrunner.report.summary import exit_code
 from batchrunner.runner.board import Stop
@@ -278,7 +279,7 @@ async def test_the_budget_holds_whatever_races(world, slots):
     world = world(*named(20), limits=Limits(submit_slots=slots, max_in_flight=20))
     worst = []
     store = Watched(world.store, done=lambda: worst.append(world.store.money(world.batch.id)))
-    outcome = await world.run(store=store, cap=550, price=lambda job: 100)
+    outcome = await world.run(store=store, caps=Caps(max_cost=550), price=lambda job: 100)
     assert outcome.stops == {Stop.BUDGET}
     assert sum(world.provider.sold.values()) == 5
     assert max(money.spent + money.committed for money in worst) == 500
@@ -291,14 +292,14 @@ async def test_doubts_count_against_the_budget(world):
     world = world(*named(10), limits=ONE_BY_ONE)
     world.provider.script.write("submit", "job-000", refusal(500))
     world.provider.script.write("submit", "job-001", refusal(422))
-    outcome = await world.run(cap=300, price=lambda job: 100)
+    outcome = await world.run(caps=Caps(max_cost=300), price=lambda job: 100)
     assert outcome.counts == {JobState.IN_DOUBT: 1, JobState.FAILED: 1, JobState.DONE: 2, JobState.PENDING: 6}
 
 
 async def test_what_comes_back_to_the_budget_is_spent_on_another(world):
     world = world(*named(3), limits=Limits(max_in_flight=2), service=(20.0, 20.0))
     world.provider.script.write("poll", "job-000", None, saying("failed"))
-    outcome = await world.run(cap=200, price=lambda job: 100)
+    outcome = await world.run(caps=Caps(max_cost=200), price=lambda job: 100)
     assert outcome.counts == {JobState.DONE: 2, JobState.FAILED: 1}
     assert outcome.stops == frozenset()
     assert world.store.batch("batch").paused is None
@@ -307,7 +308,7 @@ async def test_what_comes_back_to_the_budget_is_spent_on_another(world):
 async def test_a_budget_holds_over_several_runs(world):
     world = world(*named(10))
     for _ in range(4):
-        await world.run(cap=450, price=lambda job: 100)
+        await world.run(caps=Caps(max_cost=450), price=lambda job: 100)
     assert sum(world.provider.sold.values()) == 4
 
 
