@@ -23,6 +23,8 @@ MAX_PROMPT = 2500
 """Characters; Kling's limit for prompt and negative prompt (API facts §5)."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_VISIBLE = re.compile(r"[^\s\x00-\x20\x7f-\xa0\ufeff]")
+"""A prompt of nothing but spaces and control characters is refused as an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Violation:
 def violations(request: VideoRequest) -> list[Violation]:
     """Every rule of the API page that the request breaks; empty when it may be sent."""
     found: list[Violation] = []
-    if not request.prompt.strip():
+    if not _VISIBLE.search(request.prompt):
         found.append(Violation("prompt", "the prompt is empty", "describe subject, action, scene, camera and style"))
     for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt or "")):
         if len(text) > MAX_PROMPT:

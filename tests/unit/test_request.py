@@ -37,6 +37,7 @@ RULES = [
     # what breaks them, which fields are named
     pytest.param({}, [], id="nothing"),
     pytest.param({"prompt": ""}, ["prompt"], id="empty prompt"),
+    pytest.param({"prompt": " \x1b\ufeff"}, ["prompt"], id="invisible prompt"),
     pytest.param({"prompt": " \n\t　"}, ["prompt"], id="blank prompt"),
     pytest.param({"prompt": "x" * MAX_PROMPT}, [], id="longest prompt"),
     pytest.param({"prompt": "x" * (MAX_PROMPT + 1)}, ["prompt"], id="prompt too long"),
