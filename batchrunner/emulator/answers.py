@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from starlette.responses import Response
 
-from batchrunner.emulator import lifecycle
-from batchrunner.emulator.ledger import Entry
+from batchrunner.emulator import fates, lifecycle
+from batchrunner.emulator.ledger import Entry, Ledger
 from batchrunner.emulator.lifecycle import Status
 from batchrunner.emulator.prices import CREDITS_PER_USD
 from batchrunner.emulator.relay import Relay
+from batchrunner.emulator.scenarios import Rule
 from batchrunner.emulator.validation import MODEL
 
 OBJECT = "generation.task"
@@ -37,11 +39,11 @@ def unsuccessful(message: str, status: int) -> Response:
 def submission(entry: Entry, now: float) -> dict[str, Any]:
     """Of an accepted submission (API page; `progress`, `metadata` and the client's id by facts §0)."""
     state = lifecycle.state_of(entry, now)
-    return _head(entry, state) | {"metadata": {}}
+    return fates.reworded(entry, _head(entry, state), now) | {"metadata": {}}
 
 
 def task(entry: Entry, now: float, result_url: str) -> dict[str, Any]:
-    """Of a poll (facts §1). `result_url` is said only when there is a result."""
+    """Of a poll that tells of the moment `now` (facts §1). `result_url` is said only when there is a result."""
     state = lifecycle.state_of(entry, now)
     body = _head(entry, state)
     if state.status is Status.COMPLETED:
@@ -49,7 +51,7 @@ def task(entry: Entry, now: float, result_url: str) -> dict[str, Any]:
         body["result"] = {"type": "video", "data": [{"url": result_url, "format": "mp4"}]}
     elif state.status is Status.FAILED:
         body["error"] = {"code": "generation_failed", "message": entry.failure}
-    return body
+    return fates.reworded(entry, body, now)
 
 
 def _head(entry: Entry, state: lifecycle.TaskState) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def upload(name: str, url: str, mime: str, size: int) -> dict[str, Any]:
 
 def balance(relay: Relay) -> dict[str, Any]:
     """Of the key and of the account, which are one here (facts §3). -1 is what is left without a limit."""
-    used = relay.ledger.billed_credits
+    used = relay.ledger.billed_credits(relay.clock())
     remaining = None if relay.credits is None else relay.credits - used
     return {
         "success": True,
@@ -103,24 +105,57 @@ def models(kind: str) -> dict[str, Any]:
 def ledger(relay: Relay) -> dict[str, Any]:
     """The emulator's own endpoint: what was accepted, whatever the client heard of it."""
     now = relay.clock()
-    entries = relay.ledger.entries()
+    books, entries = relay.ledger, relay.ledger.entries()
     return {
         "accepted": len(entries),
         "in_flight": lifecycle.in_flight(entries, now),
         "peak_in_flight": lifecycle.peak_in_flight(entries),
-        "charged_credits": relay.ledger.charged_credits,
-        "refunded_credits": relay.ledger.refunded_credits,
-        "submissions": [_record(entry, now) for entry in entries],
+        "charged_credits": books.charged_credits,
+        "refunded_credits": books.refunded_credits(now),
+        "billed_credits": books.billed_credits(now),
+        "faults": dict(sorted(books.fault_counts().items())),
+        "refusals": dict(sorted(relay.refusals.items())),
+        "submissions": [_record(entry, now, relay.ledger) for entry in entries],
     }
 
 
-def _record(entry: Entry, now: float) -> dict[str, Any]:
-    wanted = entry.submission
+def config(relay: Relay) -> dict[str, Any]:
+    """What is in force, in the shape that sets it."""
+    return {
+        "scenario": relay.scenario,
+        "seed": relay.chances.seed,
+        "speed": relay.speed,
+        "parallel": relay.parallel,
+        "credits": relay.credits,
+        "group": relay.group,
+        "rate_limits": relay.rate_limits is not None,
+        "faults": [_rule(rule) for rule in relay.chances.rules],
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": rule.fault.name, "probability": rule.probability, "on": [*rule.on]}
+    optional = {
+        "after": (rule.after, 0),
+        "first": (rule.first, None),
+        "from": (rule.begin, 0),
+        "match": (rule.match, ""),
+    }
+    said |= {name: value for name, (value, default) in optional.items() if value != default}
+    if rule.end < math.inf:
+        said["to"] = rule.end
+    return said | dict(rule.parameters)
+
+
+def _record(entry: Entry, now: float, books: Ledger) -> dict[str, Any]:
+    wanted, status = entry.submission, lifecycle.state_of(entry, now).status
     return {
         "id": entry.id,
         "client_business_id": wanted.client_business_id,
         "accepted_at": entry.accepted_at,
-        "status": lifecycle.state_of(entry, now).status,
+        "status": status,
+        "outcome": "lost" if "never_stored" in entry.fate else "stuck" if fates.is_stuck(entry) else status,
+        "faults": [*entry.fate, *books.struck_on(entry.id)],
         "model": wanted.model,
         "prompt": wanted.prompt,
         "mode": wanted.mode,
@@ -131,6 +166,6 @@ def _record(entry: Entry, now: float) -> dict[str, Any]:
         "negative_prompt": wanted.negative_prompt,
         "watermark": wanted.watermark,
         "price_credits": entry.price_credits,
-        "refunded": entry.failed_at is not None,
+        "refunded": status is Status.FAILED,
         "body_sha256": entry.body_sha256,
     }

@@ -1,11 +1,12 @@
 """The HTTP of ToAPIs, as an ASGI app over a `Relay`.
 
-Documented endpoints need a Bearer token, any will do; result files, uploaded images, `/openapi.json` and `/__ledger` need none.
+Documented endpoints need a Bearer token, any will do; result files, uploaded images, `/openapi.json` and `/__…` need none.
+Each passes the key, the rate limiter and the faults of its stage, in this order.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
 
@@ -18,13 +19,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from batchrunner.emulator import answers, lifecycle, openapi
+from batchrunner.emulator import answers, controls, fates, lifecycle, openapi
+from batchrunner.emulator.faults import PARALLEL, Stage
+from batchrunner.emulator.hostile import Endpoint, hostile, limited
 from batchrunner.emulator.images import MAX_BYTES, MIME, sniff
+from batchrunner.emulator.ledger import Entry
 from batchrunner.emulator.lifecycle import Status
-from batchrunner.emulator.relay import OutOfCredits, Relay
+from batchrunner.emulator.limits import Category
+from batchrunner.emulator.relay import AtCapacity, OutOfCredits, Relay
 from batchrunner.emulator.validation import Refusal
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 DOWNLOAD_THREADS = 16
 """Downloads that may wait for their clip at once, in threads of their own."""
@@ -40,16 +43,19 @@ def create_app(relay: Relay, *, on_ready: Callable[[], None] = lambda: None) -> 
         relay.close()
 
     tasks = "/v1/videos/generations"
+    submit = _with_key(limited(Category.SUBMIT, hostile(Stage.SUBMIT, _submit)))
+    poll = _with_key(limited(Category.QUERY, hostile(Stage.POLL, _task)))
+    balance = _with_key(hostile(Stage.ACCOUNT, _balance))
     routes = [
-        Route(tasks, _with_key(_submit), methods=["POST"]),
-        Route(f"{tasks}/{{task_id}}", _with_key(_task), methods=["GET"]),
-        Route("/v1/uploads/images", _with_key(_upload), methods=["POST"]),
-        *(Route(f"{prefix}/balance", _with_key(_balance)) for prefix in ("/v1", "", "/v1/user", "/user")),
-        Route("/v1/models", _with_key(_models)),
-        Route("/files/{task_id}.mp4", _result),
+        Route(tasks, submit, methods=["POST"]),
+        Route(f"{tasks}/{{task_id}}", poll, methods=["GET"]),
+        Route("/v1/uploads/images", _with_key(hostile(Stage.UPLOAD, _upload)), methods=["POST"]),
+        *(Route(f"{prefix}/balance", balance) for prefix in ("/v1", "", "/v1/user", "/user")),
+        Route("/v1/models", _with_key(hostile(Stage.ACCOUNT, _models))),
+        Route("/files/{task_id}.mp4", hostile(Stage.DOWNLOAD, _result)),
         Route("/uploads/{name}", _uploaded),
-        Route("/__ledger", _ledger),
         Route("/openapi.json", _openapi),
+        *controls.routes(),
     ]
     handlers = {404: _invalid_url, 405: _invalid_url, ClientDisconnect: _gone}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
@@ -97,6 +103,8 @@ async def _submit(request: Request) -> Response:
         return _bad_request(str(refusal), refusal.code)
     except OutOfCredits:
         return answers.error(402, "Insufficient credits", "payment_required")
+    except AtCapacity:
+        return answers.answer({"code": "fail_to_fetch_task", "message": PARALLEL, "data": None}, 429)
     except OSError as error:  # no room for the record: nothing was accepted
         return answers.error(500, f"The task could not be stored: {error.strerror or error}", "internal_error")
     return answers.answer(answers.submission(entry, relay.clock()))
@@ -108,13 +116,17 @@ def _bad_request(message: str, code: str = "invalid_request") -> Response:
 
 async def _task(request: Request) -> Response:
     relay = _relay(request)
-    entry = relay.ledger.find(request.path_params["task_id"])
+    entry = relay.find(request.path_params["task_id"])
     if entry is None:
         return answers.error(404, "Task not found", "not_found_error")
-    now = relay.clock()
+    shown_at = relay.shown_at(entry)
+    return answers.answer(answers.task(entry, shown_at, _absolute(request, _link(relay, entry, shown_at))))
+
+
+def _link(relay: Relay, entry: Entry, now: float) -> str:
+    """Where a task's clip is; only one that is completed has a link that works."""
     expires_at = lifecycle.state_of(entry, now).expires_at or 0
-    url = _absolute(request, relay.links.result_path(entry.id, expires_at))
-    return answers.answer(answers.task(entry, now, url))
+    return relay.links.result_path(entry.id, 1 if fates.has_dead_link(entry, now) else expires_at)
 
 
 def _absolute(request: Request, path: str) -> str:
@@ -164,7 +176,7 @@ async def _result(request: Request) -> Response:
     now = relay.clock()
     if not relay.links.is_good(task_id, query.get("expires", ""), query.get("signature", ""), now=now):
         return answers.error(403, "The link is invalid or has expired", "forbidden")
-    entry = relay.ledger.find(task_id)
+    entry = relay.ledger.get(task_id)
     if entry is None or lifecycle.state_of(entry, now).status is not Status.COMPLETED:
         return answers.error(404, "File not found", "not_found_error")
     limiter: CapacityLimiter = request.app.state.downloads
@@ -179,7 +191,3 @@ async def _result(request: Request) -> Response:
 
 async def _openapi(_request: Request) -> Response:
     return answers.answer(openapi.document())
-
-
-async def _ledger(request: Request) -> Response:
-    return answers.answer(answers.ledger(_relay(request)))

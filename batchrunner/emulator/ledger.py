@@ -2,16 +2,19 @@
 
 One JSON line per fact, appended in one write before the answer leaves, so that it survives SIGKILL of the process that it
 lives in (it is not fsynced: a power cut may take the last lines). A fact is never changed, only added to: a task's images
-are found, or the task has failed.
+are found, the task has failed, a fault has fired.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,23 @@ class Entry:
     """The stored images it is rendered from; None while they are being fetched."""
     failed_at: float | None = None
     failure: str | None = None
+    """None for a task that fails without a word."""
+    fate: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The faults that it was given when it was accepted, with their parameters; durations in real seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Struck:
+    """A fault that fired on a request."""
+
+    name: str
+    stage: str
+    place: int
+    """The request's number among those of its stage, from 0."""
+    task: str | None
+    nth: int
+    """The how-manieth request of this stage about that task, from 0."""
+    at: float
 
 
 class Ledger:
@@ -44,8 +64,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._entries: dict[str, Entry] = {}
-        self._by_client_id: dict[str, str] = {}
+        self._by_client_id: dict[str, list[str]] = {}
+        self._struck: list[Struck] = []
+        self._struck_on: dict[str, list[str]] = {}
         self._charged = self._refunded = 0
+        self._refunds: list[tuple[float, int]] = []
+        """A heap of the refunds to come: when, and how much."""
         self._lock = threading.Lock()
         self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._load(path)
@@ -61,29 +85,46 @@ class Ledger:
         """Of all accepted submissions: a task is charged on acceptance (facts §4)."""
         return self._charged
 
-    @property
-    def refunded_credits(self) -> int:
-        """Of all failed tasks: each is refunded in full, once."""
-        return self._refunded
+    def refunded_credits(self, now: float) -> int:
+        """Of all tasks that have failed by now: each is refunded in full, once, when it fails."""
+        with self._lock:
+            while self._refunds and self._refunds[0][0] <= now:
+                self._refunded += heapq.heappop(self._refunds)[1]
+            return self._refunded
 
-    @property
-    def billed_credits(self) -> int:
+    def billed_credits(self, now: float) -> int:
         """What was charged and not refunded."""
-        return self._charged - self._refunded
+        return self._charged - self.refunded_credits(now)
 
     def entries(self) -> list[Entry]:
         with self._lock:
             return list(self._entries.values())
 
-    def find(self, any_id: str) -> Entry | None:
-        """By the task's id or by `client_business_id`: a poll may name either (facts §1)."""
+    def get(self, task_id: str) -> Entry | None:
         with self._lock:
-            return self._entries.get(self._by_client_id.get(any_id, any_id))
+            return self._entries.get(task_id)
 
-    def find_client_id(self, client_id: str) -> Entry | None:
+    def named(self, client_id: str) -> list[Entry]:
+        """All tasks with this `client_business_id`, in order of acceptance."""
         with self._lock:
-            task_id = self._by_client_id.get(client_id)
-            return None if task_id is None else self._entries[task_id]
+            return [self._entries[task_id] for task_id in self._by_client_id.get(client_id, ())]
+
+    def struck(self) -> list[Struck]:
+        """The faults that fired on requests, in order."""
+        with self._lock:
+            return list(self._struck)
+
+    def struck_on(self, task_id: str) -> list[str]:
+        """The names of the faults that fired on requests about a task."""
+        with self._lock:
+            return list(self._struck_on.get(task_id, ()))
+
+    def fault_counts(self) -> Counter[str]:
+        """How often each fault has fired; a task's fate counts from its acceptance."""
+        with self._lock:
+            return Counter(
+                [one.name for one in self._struck] + [name for e in self._entries.values() for name in e.fate]
+            )
 
     def accept(self, make: Callable[[int], Entry]) -> Entry:
         """Record the entry that `make` builds for the next sequence number. `OSError`: nothing was accepted."""
@@ -101,6 +142,13 @@ class Ledger:
         """The task fails at `at`, and is refunded; the first outcome stands."""
         return self._settle({"kind": "failed", "id": task_id, "at": at, "message": message})
 
+    def record_fault(self, struck: Struck) -> None:
+        """A fault fires now. Without room for the record it fires all the same: a fault needs no books to be one."""
+        with self._lock:
+            self._strike(struck)
+            with suppress(OSError):
+                self._append({"kind": "fault", **asdict(struck)})
+
     def _settle(self, fact: dict[str, Any]) -> Entry:
         with self._lock:
             entry = self._entries[fact["id"]]
@@ -113,7 +161,14 @@ class Ledger:
         self._entries[entry.id] = entry
         self._charged += entry.price_credits
         if (client_id := entry.submission.client_business_id) is not None:
-            self._by_client_id.setdefault(client_id, entry.id)
+            self._by_client_id.setdefault(client_id, []).append(entry.id)
+        if entry.failed_at is not None:
+            heapq.heappush(self._refunds, (entry.failed_at, entry.price_credits))
+
+    def _strike(self, struck: Struck) -> None:
+        self._struck.append(struck)
+        if struck.task is not None:
+            self._struck_on.setdefault(struck.task, []).append(struck.name)
 
     def _apply(self, fact: dict[str, Any]) -> None:
         match fact:
@@ -123,7 +178,9 @@ class Ledger:
                 self._entries[task_id] = replace(self._entries[task_id], inputs=tuple(inputs))
             case {"kind": "failed", "id": task_id, "at": at, "message": message}:
                 self._entries[task_id] = replace(self._entries[task_id], failed_at=at, failure=message)
-                self._refunded += self._entries[task_id].price_credits
+                heapq.heappush(self._refunds, (at, self._entries[task_id].price_credits))
+            case {"kind": "fault", **fields}:
+                self._strike(Struck(**fields))
             case _:
                 raise ValueError(f"unknown kind of line: {fact.get('kind')}")
 

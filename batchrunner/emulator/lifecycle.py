@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from batchrunner.emulator import fates
 from batchrunner.emulator.ledger import Entry
 from batchrunner.emulator.validation import Submission
 
@@ -27,6 +28,8 @@ DURATION_FACTOR = {5: 1.0, 10: 1.7, 15: 2.4}
 """Longer for pro and for long clips (facts §6: pro 90-200 s against 45-90 s; ToAPIs: "long videos 5-10 min")."""
 QUEUED_SHARE = 0.1
 """Of its service time a task waits so much before it is in progress."""
+REFRESH = 15.0
+"""Seconds between two looks of the relay at its upstream: what a poll says is as old as the last one (facts §4)."""
 
 
 class Status(StrEnum):
@@ -60,13 +63,19 @@ def state_of(entry: Entry, now: float) -> TaskState:
     if entry.failed_at is not None and now >= entry.failed_at:
         return TaskState(status=Status.FAILED, progress=0)
     completed_at = entry.accepted_at + entry.service
-    if now >= completed_at and entry.inputs is not None:
+    if now >= completed_at and entry.inputs is not None and not fates.is_stuck(entry):
         stamp = int(completed_at)
         return TaskState(status=Status.COMPLETED, progress=100, completed_at=stamp, expires_at=stamp + RESULT_LIFETIME)
     share = max(now - entry.accepted_at, 0.0) / entry.service
     if share < QUEUED_SHARE:
         return TaskState(status=Status.QUEUED, progress=0)
     return TaskState(status=Status.IN_PROGRESS, progress=min(int(share * 100), 99))
+
+
+def refreshed(entry: Entry, now: float, refresh: float) -> float:
+    """The moment that a poll at `now` tells of: the relay's last look at this task."""
+    age = max(now - entry.accepted_at, 0.0)
+    return entry.accepted_at + (age - age % refresh if refresh > 0 else age)
 
 
 def earliest_failure(entry: Entry) -> float:
@@ -78,7 +87,7 @@ def ended_at(entry: Entry) -> float:
     """When the task stops being in flight; infinity while that is unknown."""
     if entry.failed_at is not None:
         return entry.failed_at
-    return entry.accepted_at + entry.service if entry.inputs is not None else math.inf
+    return entry.accepted_at + entry.service if entry.inputs is not None and not fates.is_stuck(entry) else math.inf
 
 
 def in_flight(entries: Iterable[Entry], now: float) -> int:

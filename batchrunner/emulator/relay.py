@@ -1,4 +1,4 @@
-"""What ToAPIs does behind its HTTP: accepts and bills submissions, keeps tasks, images and results.
+"""What ToAPIs does behind its HTTP: accepts and bills submissions, keeps tasks, images and results, and breaks as it is told.
 
 Time comes from outside, as a clock of unix seconds. With a state folder everything survives the process, even SIGKILL;
 without one it lives in a temporary folder until `close`.
@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from batchrunner.emulator import validation
+import anyio
+
+from batchrunner.emulator import fates, lifecycle, validation
+from batchrunner.emulator.chances import Chances, Strike
 from batchrunner.emulator.images import ImageStore
 from batchrunner.emulator.ledger import Entry, Ledger
 from batchrunner.emulator.lifecycle import service_seconds
+from batchrunner.emulator.limits import Admission, Category, RateLimits
 from batchrunner.emulator.links import Links
 from batchrunner.emulator.prices import price_credits
+from batchrunner.emulator.scenarios import Config
 from batchrunner.emulator.validation import Submission
 from batchrunner.emulator.workshop import Workshop
 
@@ -24,10 +30,16 @@ CREDITS = 1_000_000
 """What the account holds before anything is bought: 5000 USD, some 12 000 clips of the cheapest kind."""
 
 Clock = Callable[[], float]
+TICK = 0.05
+"""Real seconds between two looks at the clock of what waits for it: a test may move it."""
 
 
 class OutOfCredits(Exception):
     """The account cannot pay for this submission."""
+
+
+class AtCapacity(Exception):
+    """As many tasks run upstream as may."""
 
 
 class Relay:
@@ -41,12 +53,20 @@ class Relay:
         speed: float = 1.0,
         seed: int = 0,
         credits: int | None = CREDITS,
+        config: Config | None = None,
     ) -> None:
         """`speed` seconds of a task's life pass in one; `credits` None is a key without a limit."""
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")
-        self.clock, self.credits = clock, credits
-        self._speed, self._seed = speed, seed
+        self.clock, self.credits, self.speed = clock, credits, speed
+        self.closing = False
+        """Set when the server stops: nothing waits any longer."""
+        self.scenario = "happy"
+        self.parallel: int | None = None
+        """Tasks that may run at once; None for any number."""
+        self.refusals: Counter[str] = Counter()
+        """How often it was honestly refused, by reason."""
+        self._seed = seed
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if state_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="batchrunner-emulator-", ignore_cleanup_errors=True)
@@ -56,9 +76,31 @@ class Relay:
         self.images = ImageStore(state_dir / "uploads")
         self.ledger = Ledger(state_dir / "ledger.jsonl")
         self.workshop = Workshop(ledger=self.ledger, images=self.images, clips=state_dir / "clips", clock=clock)
+        self.chances = Chances(self.ledger, speed=speed)
+        self.group = "default"
+        self.rate_limits: RateLimits | None = RateLimits(self.group, speed=speed)
+        self._running: list[str] = []
+        """Tasks that may still be running."""
+        self.configure(config or Config())
         for entry in self.ledger.entries():
+            self._running.append(entry.id)
             if entry.inputs is None and entry.failed_at is None:  # the last process died before it had the images
                 self.workshop.take(entry)
+
+    def configure(self, config: Config) -> None:
+        """Change what is given and leave the rest; counts and times of new faults begin now."""
+        limits = config.limits
+        if config.seed is not None:
+            self.chances.seed = config.seed
+        if config.rules is not None:
+            self.scenario = config.scenario or "faults"
+            self.chances.apply(config.rules, now=self.clock())
+        self.parallel = limits.get("parallel", self.parallel)
+        self.credits = limits.get("credits", self.credits)
+        if "group" in limits or "rate_limits" in limits:
+            self.group = limits.get("group", self.group)
+            enabled = limits.get("rate_limits", self.rate_limits is not None)
+            self.rate_limits = RateLimits(self.group, speed=self.speed) if enabled else None
 
     def close(self) -> None:
         """Stop the background work and let go of all files."""
@@ -70,33 +112,76 @@ class Relay:
     def submit(self, body: bytes) -> Entry:
         """Accept and bill a submission; the entry is recorded when this returns.
 
-        `Refusal` and `OutOfCredits`: nothing was bought. `OSError`: neither, for want of a record.
+        `Refusal`, `OutOfCredits` and `AtCapacity`: nothing was bought. `OSError`: neither, for want of a record.
         """
         submission = validation.parse(body)
         if (known := self._replayed(submission)) is not None:
             return known
-        price = price_credits(submission)
-        if self.credits is not None and self.ledger.billed_credits + price > self.credits:
-            raise OutOfCredits
         now = self.clock()
+        price = price_credits(submission)
+        if self.credits is not None and self.ledger.billed_credits(now) + price > self.credits:
+            self.refusals["out_of_credits"] += 1
+            raise OutOfCredits
+        if self.parallel is not None and self._in_flight(now) >= self.parallel:
+            self.refusals["at_capacity"] += 1
+            raise AtCapacity
 
         def make(sequence: int) -> Entry:
-            return Entry(
-                sequence=sequence,
-                id=self.links.task_id(sequence),
-                accepted_at=now,
-                service=service_seconds(submission, seed=self._seed, sequence=sequence, speed=self._speed),
-                price_credits=price,
-                body_sha256=hashlib.sha256(body).hexdigest(),
-                submission=submission,
-                inputs=None if submission.images else (),
+            return fates.fated(
+                Entry(
+                    sequence=sequence,
+                    id=self.links.task_id(sequence),
+                    accepted_at=now,
+                    service=service_seconds(submission, seed=self._seed, sequence=sequence, speed=self.speed),
+                    price_credits=price,
+                    body_sha256=hashlib.sha256(body).hexdigest(),
+                    submission=submission,
+                    inputs=None if submission.images else (),
+                    fate=self.chances.fates(sequence, submission.prompt, now=now),
+                )
             )
 
         entry = self.ledger.accept(make)
-        self.workshop.take(entry)
+        self._running.append(entry.id)
+        if entry.failed_at is None:
+            self.workshop.take(entry)
         return entry
+
+    def find(self, any_id: str) -> Entry | None:
+        """What a look-up by a task's id or by `client_business_id` finds now (facts §1)."""
+        now = self.clock()
+        task = self.ledger.get(any_id)
+        known = [task] if task is not None else self.ledger.named(any_id)
+        return next((entry for entry in known if fates.is_found(entry, any_id, now)), None)
+
+    def shown_at(self, entry: Entry) -> float:
+        """The moment that a poll tells of now."""
+        return lifecycle.refreshed(entry, self.clock(), lifecycle.REFRESH / self.speed)
+
+    def admit(self, category: Category) -> Admission | None:
+        """What the rate limiter says; None when it is off."""
+        if self.rate_limits is None:
+            return None
+        admission = self.rate_limits.admit(category, self.clock())
+        self.refusals["rate_limited"] += not admission.granted
+        return admission
+
+    def fire(self, strike: Strike, task: str | None = None) -> None:
+        """A fault happens: it is in the ledger before the client can know."""
+        self.ledger.record_fault(strike.struck(self.clock(), task))
+
+    async def wait(self, seconds: float, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Until so much of the clock's time has passed, the server stops, or something else makes waiting vain."""
+        end = self.clock() + seconds
+        while not self.closing and not unless() and (left := end - self.clock()) > 0:  # noqa: ASYNC110 - a test's clock wakes nobody
+            await anyio.sleep(min(left, TICK))
+
+    def _in_flight(self, now: float) -> int:
+        running = [entry for task_id in self._running if (entry := self.ledger.get(task_id)) is not None]
+        self._running = [entry.id for entry in running if lifecycle.ended_at(entry) > now]
+        return len(self._running)
 
     def _replayed(self, submission: Submission) -> Entry | None:
         """The task that a repeated `client_business_id` means: documented once, for the same request (facts §4)."""
         client_id = submission.client_business_id
-        return None if client_id is None else self.ledger.find_client_id(client_id)
+        return None if client_id is None else self.find(client_id)

@@ -1,6 +1,6 @@
 """Serves the emulator on loopback: in a thread of this process, or as a command until it is told to stop.
 
-It is the emulator's composition root and the only place that knows the real clock.
+It is the emulator's composition root.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -19,7 +19,10 @@ from typing import Self
 import uvicorn
 
 from batchrunner.emulator.app import create_app
+from batchrunner.emulator.clock import ManualClock, SteadyClock
 from batchrunner.emulator.relay import CREDITS, Clock, Relay
+from batchrunner.emulator.scenarios import Config
+from batchrunner.emulator.wire import Protocol
 from batchrunner.errors import StorageError, UsageError
 
 HOST = "127.0.0.1"
@@ -34,6 +37,7 @@ class Emulator:
     """The emulator, running in a daemon thread with an event loop of its own. Use it as a context manager."""
 
     def __init__(self, relay: Relay, listener: socket.socket) -> None:
+        self.relay = relay
         self.base_url = f"http://{HOST}:{listener.getsockname()[1]}"
         self._listener = listener
         self._ready = threading.Event()
@@ -44,6 +48,8 @@ class Emulator:
             log_level="warning",
             access_log=False,
             ws="none",
+            server_header=False,  # a fault says whose page it is
+            http=Protocol,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=STOP_TIMEOUT,
         )
@@ -59,11 +65,20 @@ class Emulator:
         port: int = 0,
         seed: int = 0,
         credits: int | None = CREDITS,
+        config: Config | None = None,
+        clock: Clock | None = None,
     ) -> Self:
-        """Start it; when this returns it takes connections. Port 0 is any free one."""
+        """Start it; when this returns it takes connections. Port 0 is any free one, and the clock the real one."""
         listener = _listen(port)
         try:
-            relay = Relay(clock=_steady_clock(), state_dir=state_dir, speed=speed, seed=seed, credits=credits)
+            relay = Relay(
+                clock=clock or SteadyClock(),
+                state_dir=state_dir,
+                speed=speed,
+                seed=seed,
+                credits=credits,
+                config=config,
+            )
         except OSError as error:
             listener.close()
             raise StorageError(f"the emulator cannot keep its state in {state_dir}: {error}") from error
@@ -77,6 +92,7 @@ class Emulator:
 
     def stop(self) -> None:
         """Stop taking connections, let answers under way finish, and keep the state."""
+        self.relay.closing = True
         self._server.should_exit = True
         self._thread.join()
 
@@ -99,10 +115,19 @@ def serve(
     speed: float = 1.0,
     state_dir: Path | None = None,
     seed: int = 0,
+    config: Config | None = None,
+    manual_clock: bool = False,
     on_ready: Callable[[str], None] = lambda base_url: None,
 ) -> int:
-    """Run the emulator until SIGINT or SIGTERM, and return which. `on_ready` is told the base URL. Main thread only."""
-    with _stop_signal() as stopped, Emulator.start(state_dir=state_dir, speed=speed, port=port, seed=seed) as emulator:
+    """Run the emulator until SIGINT or SIGTERM, and return which. `on_ready` is told the base URL. Main thread only.
+
+    `manual_clock`: time stands still but for `POST /__clock`.
+    """
+    clock: Clock = SteadyClock()
+    if manual_clock:
+        clock = ManualClock(clock())
+    start = partial(Emulator.start, state_dir=state_dir, speed=speed, port=port, seed=seed, config=config, clock=clock)
+    with _stop_signal() as stopped, start() as emulator:
         on_ready(emulator.base_url)
         return stopped()
 
@@ -145,9 +170,3 @@ def _listen(port: int) -> socket.socket:
             fix="choose another --port, or 0 for any free one",
         ) from error
     return listener
-
-
-def _steady_clock() -> Clock:
-    """Unix time that never steps back while the process lives: tasks must not become younger."""
-    start = time.time() - time.monotonic()
-    return lambda: start + time.monotonic()

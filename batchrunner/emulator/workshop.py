@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -104,13 +105,27 @@ class Workshop:
 
     def clip(self, entry: Entry) -> Path:
         """The file of a task whose images are known, rendered now unless it is in the cache."""
-        spec = _spec(entry)
+        return self._file(_spec(entry))
+
+    def wrong_clip(self, entry: Entry) -> Path:
+        """A clip that somebody else asked for: of another length and shape, and without the given frames."""
+        submission = entry.submission
+        return self._file(
+            ClipSpec(
+                mode=submission.mode,
+                duration=10 if submission.duration == 5 else 5,
+                aspect_ratio="9:16" if submission.aspect_ratio == "16:9" else "16:9",
+                audio=submission.audio,
+            )
+        )
+
+    def _file(self, spec: ClipSpec) -> Path:
         path = self._clips / f"{spec.key}.clip"  # not .mp4: what people look for among their files are their clips
         if path.exists():
             return path
         with self._render_lock:
             if not path.exists():
-                part = self._clips / f".{spec.key}.part"
+                part = self._clips / f".{spec.key}.{secrets.token_hex(4)}.part"  # others may share the folder
                 render(spec, [open_image(self._images.folder / name) for name in spec.images], part)
                 part.replace(path)
         return path

@@ -134,10 +134,11 @@ class TestLedger:
         ledger = Ledger(path)
         try:
             assert ledger.entries() == written
-            assert ledger.find("mine") == ledger.find("task_1") == written[1]
+            assert ledger.named("mine") == [ledger.get("task_1")] == [written[1]]
             assert written[1].inputs == ("x.png",)
             assert (written[2].inputs, written[2].failure) == (None, "no")
-            assert (ledger.charged_credits, ledger.refunded_credits, ledger.billed_credits) == (252, 84, 168)
+            before, after = ledger.refunded_credits(START + 2.9), ledger.refunded_credits(START + 3)
+            assert (ledger.charged_credits, before, after, ledger.billed_credits(START + 3)) == (252, 0, 84, 168)
         finally:
             ledger.close()
 
