@@ -36,6 +36,14 @@ class Snapshot:
     query_wait: float = 0.0
     allowance: int | None = None
     """How many more purchases this run may make; None without `--limit`."""
+    slots: int | None = None
+    """Submit slots that the circuit breaker leaves; None when it leaves all."""
+    probe_at: float | None = None
+    """When the breaker wants to know whether the provider is back."""
+    probes: int = 0
+    """Probes under way."""
+    room: int | None = None
+    """What capacity refusals have left of `max_in_flight`; None when they left it all."""
     paused: bool = False
     """Nothing is bought; what was bought is collected."""
     stopping: bool = False
@@ -49,6 +57,8 @@ class Decision:
     submit: int = 0
     poll: int = 0
     fetch: int = 0
+    probe: bool = False
+    """Ask for the balance: is the provider back?"""
     wake_in: float | None = None
     """Seconds; None when only an event can change anything."""
     finished: bool = False
@@ -67,10 +77,14 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
     wants = _wanted_submissions(snapshot, limits)
     submit = min(wants, snapshot.submit_tokens)
     fetch, poll, submit = max(fetch, 0), max(poll, 0), max(submit, 0)
-    busy = snapshot.submits + snapshot.polls + snapshot.fetches + fetch + poll + submit
-    if busy == 0 and _nothing_left(snapshot, wants, limits):
+    waits = _waits_for_the_provider(snapshot, limits)
+    probe = waits and snapshot.probes == 0 and snapshot.probe_at is not None and snapshot.probe_at <= now
+    busy = snapshot.submits + snapshot.polls + snapshot.fetches + snapshot.probes + fetch + poll + submit + probe
+    if busy == 0 and not waits and _nothing_left(snapshot, wants, limits):
         return Decision(finished=True)
     moments = [at - now for at in (snapshot.next_poll, snapshot.next_fetch) if at is not None]
+    if waits and not probe and snapshot.probes == 0 and snapshot.probe_at is not None:
+        moments.append(snapshot.probe_at - now)
     if snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits):
         moments.append(snapshot.waiting_until - now)
     if wants > submit:
@@ -78,7 +92,13 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
     if snapshot.polls_due > poll and snapshot.query_tokens <= poll:
         moments.append(snapshot.query_wait)
     wake = max(min(moments), 0.0) if moments else None
-    return Decision(submit=submit, poll=poll, fetch=fetch, wake_in=wake)
+    return Decision(submit=submit, poll=poll, fetch=fetch, probe=probe, wake_in=wake)
+
+
+def _room(snapshot: Snapshot, limits: Limits) -> int:
+    """Places in flight that are free."""
+    room = limits.max_in_flight if snapshot.room is None else min(snapshot.room, limits.max_in_flight)
+    return room - snapshot.in_flight - snapshot.preparing
 
 
 def gives_up(failed_in_a_row: int, limits: Limits) -> bool:
@@ -87,16 +107,23 @@ def gives_up(failed_in_a_row: int, limits: Limits) -> bool:
 
 
 def _has_room(snapshot: Snapshot, limits: Limits) -> bool:
-    flying = snapshot.in_flight + snapshot.preparing
-    return flying < limits.max_in_flight and (snapshot.allowance is None or snapshot.allowance > snapshot.preparing)
+    allowed = snapshot.allowance is None or snapshot.allowance > snapshot.preparing
+    return _room(snapshot, limits) > 0 and allowed
+
+
+def _waits_for_the_provider(snapshot: Snapshot, limits: Limits) -> bool:
+    """Whether the breaker is open and there is something that could be sent if it were not."""
+    could = snapshot.sendable > 0 or snapshot.waiting_until is not None
+    return snapshot.probe_at is not None and could and not snapshot.paused and _has_room(snapshot, limits)
 
 
 def _wanted_submissions(snapshot: Snapshot, limits: Limits) -> int:
     """How many submissions the limits would let begin if the rate allowed them."""
     if snapshot.paused or snapshot.unfetched > limits.max_in_flight:
         return 0
-    room = limits.max_in_flight - snapshot.in_flight - snapshot.preparing
-    free = limits.submit_slots - snapshot.submits
+    room = _room(snapshot, limits)
+    slots = limits.submit_slots if snapshot.slots is None else min(snapshot.slots, limits.submit_slots)
+    free = slots - snapshot.submits
     allowed = snapshot.sendable if snapshot.allowance is None else snapshot.allowance - snapshot.preparing
     return max(min(room, free, snapshot.sendable, allowed), 0)
 

@@ -72,6 +72,12 @@ class Limits:
     uploads: int = UPLOADS
     stop_after_failures: int | None = None
     """Clips that may fail for good in a row before nothing more is bought; None: all may."""
+    speed: float = 1.0
+    """How many of the provider's seconds pass in one of ours: 1 but for the emulator."""
+
+    def lasting(self, seconds: float) -> float:
+        """A wait that is meant in the provider's seconds, in ours."""
+        return seconds / self.speed
 
     def scaled(self, speed: float) -> Limits:
         """The same limits against a provider whose clock runs `speed` times faster, as the emulator's does."""
@@ -80,4 +86,5 @@ class Limits:
             submit=self.submit.scaled(speed),
             query=self.query.scaled(speed),
             poll_floor=max(self.poll_floor / speed, 0.02),
+            speed=self.speed * speed,
         )

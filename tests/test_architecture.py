@@ -18,7 +18,7 @@ LAYERS = (
     {"states"},
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
-    {"providers.base", "store.base", "pacing", "polling", "matrix"},
+    {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "media.*", "outputs"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"store.*", "providers.http", "emulator.*"},

@@ -117,12 +117,13 @@ def _stopped(report: Report) -> Iterator[str]:
         Stop.DEADLINE: "by the deadline",
         Stop.STORAGE: "the disk cannot take more",
         Stop.ACCOUNT: "the account: nothing more is bought, every waiting job keeps its place",
-        Stop.PROVIDER: "the provider has not answered for ten minutes",
+        Stop.PROVIDER: "the provider does not answer",
+        Stop.REFUSING: "the provider refuses for now, and has done so for long",
         Stop.BUDGET: "by the budget",
         Stop.FAILURES: "by too many failures",
     }
     for stop in stops:
-        why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE) else ""
+        why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE, Stop.REFUSING) else ""
         if report.paused == stop.value and report.paused_message:
             why = f": {report.paused_message}"
         yield f"  stopped {sentences[stop]}{why}"

@@ -116,6 +116,8 @@ class Asker:
             context.store.record_task_failed, flight.job.id, reason=reason, message=message, now=context.now()
         )
         flight.job = context.moved(flight.job, JobEvent.TASK_FAILED, reason=reason, message=message)
+        if reason == "capacity":
+            context.crowded()
 
     async def _missing(self, flight: Flight, now: float) -> None:
         context = self._context

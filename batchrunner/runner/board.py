@@ -14,9 +14,10 @@ from itertools import count
 
 import anyio
 
+from batchrunner.breaker import Breaker
 from batchrunner.budget import Cap
 from batchrunner.model import Job
-from batchrunner.pacing import Pace
+from batchrunner.pacing import Pace, Room
 from batchrunner.schedule import Snapshot, gives_up
 from batchrunner.settings import Limits
 from batchrunner.states import IN_FLIGHT, JobState
@@ -33,6 +34,8 @@ class Stop(StrEnum):
     STORAGE = "storage"
     ACCOUNT = "account"
     PROVIDER = "provider"
+    REFUSING = "refusing"
+    """The provider refuses everything for now, and has done so for long."""
     BUDGET = "budget"
     FAILURES = "failures"
 
@@ -99,9 +102,13 @@ class Board:
     limits: Limits
     submit_pace: Pace
     query_pace: Pace
+    breaker: Breaker
+    room: Room
     counts: Counter[JobState] = field(default_factory=Counter)
     """Wanted, selected jobs by state, for the views."""
     in_flight: int = 0
+    doubts: int = 0
+    """Rows in doubt: they count as in flight, but the provider may know nothing of them."""
     unfetched: int = 0
     """Finished clips that are not ours yet, whether or not this run still tries."""
     ready: deque[Job] = field(default_factory=deque)
@@ -127,6 +134,12 @@ class Board:
     purchase_limit: int | None = None
     refusals: int = 0
     """Submissions in a row that were refused for now."""
+    refused_since: float | None = None
+    """When the first of them was."""
+    probes: int = 0
+    """Questions under way whether the provider is back."""
+    sending: dict[int, str] = field(default_factory=dict)
+    """Keys of the jobs from their intent to the record of their answer."""
     unsent: int = 0
     """Submissions in a row that did not reach the provider."""
     silent_since: float | None = None
@@ -178,6 +191,7 @@ class Board:
             self.counts[source] -= 1
             self.counts[target] += 1
         self.in_flight += (target in IN_FLIGHT) - (source in IN_FLIGHT)
+        self.doubts += (target is JobState.IN_DOUBT) - (source is JobState.IN_DOUBT)
         self.unfetched += (target is JobState.FETCHING) - (source is JobState.FETCHING)
         if target in (JobState.DONE, JobState.FAILED):
             self.failed_in_a_row = self.failed_in_a_row + 1 if target is JobState.FAILED else 0
@@ -187,12 +201,13 @@ class Board:
             self.exhausted, self.waiting_until = False, None
         self.wake()
 
-    def take_turn(self) -> bool:
-        """Take a place in the submission rate; False when there is none now."""
+    def take_turn(self, job: Job) -> bool:
+        """Take a place in the submission rate; False when there is none now, or the breaker lets none through."""
         now = anyio.current_time()
-        if self.submit_pace.available(now) < 1:
+        if self.submit_pace.available(now) < 1 or len(self.sending) >= self.breaker.slots(self.limits.submit_slots):
             return False
         self.submit_pace = self.submit_pace.took(now)
+        self.sending[job.id] = job.key
         return True
 
     def heard(self, answered: bool) -> None:
@@ -237,6 +252,10 @@ class Board:
             query_tokens=self.query_pace.available(now),
             query_wait=self.query_pace.wait(now),
             allowance=allowance,
+            slots=self.breaker.slots(self.limits.submit_slots),
+            probe_at=self.breaker.probe_at,
+            probes=self.probes,
+            room=self.room.at(now) + self.doubts,
             paused=self.paused,
             stopping=self.stopping,
         )

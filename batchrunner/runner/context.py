@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
+import anyio
+
 from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
 from batchrunner.model import Batch, Clip, Job, WantedJob
@@ -105,6 +107,12 @@ class Context:
             self.board.pause(why)
             await self.writer.run(self.store.pause, self.batch.id, reason, message, now=self.now())
             self.held(reason, message)
+
+    def crowded(self) -> None:
+        """The provider has no place for so many tasks: fewer from now on, and more again in time (DESIGN §6)."""
+        board, now = self.board, anyio.current_time()
+        board.room = board.room.lowered(now, flying=board.in_flight - board.doubts)
+        self.held("capacity", f"the provider is full: {board.room.at(now)} in flight at most for now")
 
     def held(self, reason: str, message: str) -> None:
         """Tell the listener that something waits, and why."""

@@ -17,16 +17,18 @@ from typing import TypeVar
 import anyio
 import anyio.abc
 
+from batchrunner.breaker import Breaker
 from batchrunner.errors import BatchrunnerError
 from batchrunner.events import Beat, Listener, RunEvent
 from batchrunner.model import Batch, Job
 from batchrunner.outputs import OutputFolder
-from batchrunner.pacing import Pace
+from batchrunner.pacing import RECOVERY, Pace, Room
 from batchrunner.providers.base import Provider
 from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options, too_many_failures
 from batchrunner.runner.fetching import Fetcher
+from batchrunner.runner.outage import Outage
 from batchrunner.runner.settling import Settler
 from batchrunner.runner.submission import Submitter
 from batchrunner.schedule import Decision, decide
@@ -79,7 +81,13 @@ class Runner:
     ) -> None:
         self._writer = Writer(store, inline=inline_store)
         # The paces start at the loop's own time; until then nothing may leave.
-        board = Board(limits=limits, submit_pace=Pace.full(limits.submit, 0), query_pace=Pace.full(limits.query, 0))
+        board = Board(
+            limits=limits,
+            submit_pace=Pace.full(limits.submit, 0),
+            query_pace=Pace.full(limits.query, 0),
+            breaker=Breaker(speed=limits.speed),
+            room=Room(limit=limits.max_in_flight, recovery=limits.lasting(RECOVERY)),
+        )
         board.purchase_limit = options.limit
         self._context = Context(
             batch=batch,
@@ -95,7 +103,8 @@ class Runner:
             board=board,
             private_urls=private_urls,
         )
-        self._submitter = Submitter(self._context)
+        self._outage = Outage(self._context)
+        self._submitter = Submitter(self._context, self._outage)
         self._fetcher = Fetcher(self._context)
         self._questions = {
             JobState.RUNNING: Asker(self._context).ask,
@@ -171,11 +180,12 @@ class Runner:
         context, board = self._context, self._context.board
         batch, store, run = context.batch, context.store, self._writer.run
         now = anyio.current_time()
-        board.submit_pace = Pace.full(context.limits.submit, now)
-        board.query_pace = Pace.full(context.limits.query, now)
+        board.submit_pace = Pace.full(context.limits.submit, now, speed=context.limits.speed)
+        board.query_pace = Pace.full(context.limits.query, now, speed=context.limits.speed)
         await run(store.recover, batch.id, now=context.now())
         board.counts = Counter(await run(store.counts, batch.id, only=context.options.only, tags=context.options.tags))
         board.in_flight = await run(store.in_flight, batch.id)
+        board.doubts = await run(self._doubts)
         for job in await run(self._collectable):
             age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
             flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
@@ -213,6 +223,7 @@ class Runner:
             board.stop(Stop.DEADLINE)
         if board.silence > UNREACHABLE_AFTER:
             board.stop(Stop.PROVIDER)
+        self._outage.give_up()
         if board.stopping:
             self._submitter.hurry(SUBMIT_GRACE)
 
@@ -252,6 +263,9 @@ class Runner:
             board.submits += 1
             board.preparing.add(job.id)
             workers.start_soon(self._submit, job, name=f"submit {job.key}")
+        if decision.probe:
+            board.probes += 1
+            workers.start_soon(self._probe, name="probe")
         for _ in range(decision.poll):
             flight = board.due_polls.popleft()
             board.query_pace = board.query_pace.took(now)
@@ -269,6 +283,14 @@ class Runner:
         finally:
             board.preparing.discard(job.id)
             board.submits -= 1
+            board.wake()
+
+    async def _probe(self) -> None:
+        board = self._context.board
+        try:
+            await self._guarded(lambda outage: outage.probe(), self._outage)
+        finally:
+            board.probes -= 1
             board.wake()
 
     async def _ask(self, flight: Flight) -> None:

@@ -21,6 +21,7 @@ from batchrunner.providers.base import Exchange
 from batchrunner.purchase import RANDOM_BITS, purchase_id
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
+from batchrunner.runner.outage import Outage
 from batchrunner.settings import ASSET_LIFETIME, SUBMIT_DEADLINE, SUBMIT_GRACE
 from batchrunner.states import JobEvent
 
@@ -45,8 +46,9 @@ class Rejected(Exception):
 class Submitter:
     """The submitting half of a run."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, outage: Outage) -> None:
         self._context = context
+        self._outage = outage
         self._uploading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._uploaded: dict[str, str] = {}
         """URLs of this run's uploads, also of those that may not be stored because they are signed."""
@@ -61,6 +63,12 @@ class Submitter:
 
     async def run(self, job: Job) -> None:
         """Submit one pending job; every outcome is recorded before this returns."""
+        try:
+            await self._submit(job)
+        finally:
+            self._context.board.sending.pop(job.id, None)
+
+    async def _submit(self, job: Job) -> None:
         context, board = self._context, self._context.board
         try:
             urls = tuple([await self._frame_url(frame) for frame in job.request.frames])
@@ -73,8 +81,8 @@ class Submitter:
             return
         if board.paused:
             return
-        if not board.take_turn():
-            board.ready.appendleft(job)  # its frames took long, and others were quicker
+        if not board.take_turn(job):
+            board.ready.appendleft(job)  # its frames took long, and others were quicker, or the breaker has opened
             return
         now = context.now()
         purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
@@ -107,6 +115,7 @@ class Submitter:
             verdict = classify.submission(exchange, now=context.now())
             board.heard(exchange.status is not None)
             await self._record(job, verdict)
+            await self._outage.learn(verdict)
         await self._warn_of_caps()
 
     async def _send(self, body: bytes) -> Exchange:
@@ -130,10 +139,11 @@ class Submitter:
                 await self._refused(job, verdict)
             case Verdict.UNSENT | Verdict.REFUSED_FOR_NOW | Verdict.ACCOUNT_STOP:
                 await self._returned(job, verdict)
+        board = self._context.board
         if verdict.verdict is not Verdict.UNSENT:
-            self._context.board.unsent = 0
-        if verdict.verdict is Verdict.ACCEPTED:
-            self._context.board.refusals = 0
+            board.unsent = 0
+        if verdict.verdict not in (Verdict.UNSENT, Verdict.REFUSED_FOR_NOW):
+            board.refusals, board.refused_since = 0, None
 
     async def _accepted(self, job: Job, verdict: Submission) -> None:
         context = self._context
@@ -173,7 +183,7 @@ class Submitter:
         wait = 0.0
         if verdict.verdict is Verdict.UNSENT:
             board.unsent += 1
-            wait = backoff(board.unsent, chance=context.chance.random())
+            wait = context.limits.lasting(backoff(board.unsent, chance=context.chance.random()))
             board.submit_pace = board.submit_pace.held(anyio.current_time() + wait)
         elif verdict.verdict is Verdict.REFUSED_FOR_NOW:
             wait = self._slow_down(verdict)
@@ -189,16 +199,23 @@ class Submitter:
         context.moved(job, JobEvent.RETURNED, reason=verdict.reason, message=verdict.answer.message)
         if verdict.verdict is Verdict.ACCOUNT_STOP:
             await context.pause(Stop.ACCOUNT, verdict.reason, verdict.answer.message or verdict.reason)
+        elif verdict.verdict is Verdict.REFUSED_FOR_NOW:
+            await self._outage.refused(verdict.reason)
 
     def _slow_down(self, verdict: Submission) -> float:
         """A refusal for now slows the whole lane, not just this job; returns the job's own wait."""
-        context, board = self._context, self._context.board
+        context, board, limits = self._context, self._context.board, self._context.limits
         now = anyio.current_time()
-        chance = context.chance.random()
         board.refusals += 1
-        wait = verdict.retry_after or backoff(board.refusals, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=chance)
-        board.submit_pace = board.submit_pace.slowed(now, now + wait)
+        pause = backoff(board.refusals, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=context.chance.random())
+        wait = verdict.retry_after or limits.lasting(pause)
+        if verdict.reason == "rate_limited":
+            board.submit_pace = board.submit_pace.slowed(now, now + wait)
+        else:
+            board.submit_pace = board.submit_pace.held(now + wait)
         context.held(verdict.reason, f"the provider asks for patience: next submission in {wait:.0f} s")
+        if verdict.reason == "capacity":
+            context.crowded()
         return wait
 
     async def _not_claimed(self, job: Job, intent: Intent) -> None:

@@ -27,7 +27,7 @@ DAY = 86_400.0
 NEVER = math.inf
 UPLINK = 0.02
 """Seconds until a submission has arrived: a task is made then, whatever becomes of the answer."""
-TAKES = {"submit": 1.0, "poll": 0.2, "upload": 0.5, "download": 0.4}
+TAKES = {"submit": 1.0, "poll": 0.2, "upload": 0.5, "download": 0.4, "balance": 0.3}
 CHUNK = 700
 
 
@@ -68,6 +68,8 @@ class Reply:
     """Seconds until the answer."""
     sells: bool = False
     """Whether a submission makes a task all the same."""
+    charges: bool = False
+    """Whether a submission is charged although its task is never stored."""
     bug: Exception | None = None
     """Raised instead of an answer: no provider does that, so it stands for a mistake of ours."""
 
@@ -157,6 +159,17 @@ class ScriptedProvider:
         self.lifetimes = {}
         """Seconds that results live, by key, where it is not a day."""
         self.knows_purchases = True
+        """Whether it keeps `client_business_id`, and lets itself be asked by it."""
+        self.visible_after = 0.0
+        """Seconds until a task is found by its purchase."""
+        self.replays = False
+        """Whether a repeated purchase id gives the task that it made before."""
+        self.credits = lambda request: 10 * request["duration"]
+        """What a request costs."""
+        self.unstored = 0
+        """Credits charged for tasks that nobody will ever find."""
+        self.elsewhere = 0
+        """Credits that somebody else spent with the same key."""
         self.takes = dict(TAKES)
         self.outages = []
         """(from, to, reply): what every request of that time is answered with."""
@@ -193,8 +206,16 @@ class ScriptedProvider:
 
     def by_purchase(self, purchase_id):
         """The task that a purchase made, when the provider lets itself be asked by purchase."""
-        made = (task for task in self.tasks.values() if task.purchase_id == purchase_id)
+        visible = anyio.current_time() - self.visible_after
+        made = (t for t in self.tasks.values() if t.purchase_id == purchase_id and t.accepted_at <= visible)
         return next(made, None) if self.knows_purchases else None
+
+    @property
+    def used(self):
+        """Credits: a task is charged when it is accepted, and given back when it fails."""
+        now = anyio.current_time()
+        kept = (task for task in self.tasks.values() if task.error is None or now < task.ready_at)
+        return sum(self.credits(task.request) for task in kept) + self.unstored + self.elsewhere
 
     def task_of(self, key):
         """The one task of a job."""
@@ -220,6 +241,7 @@ class ScriptedProvider:
                 await anyio.sleep(UPLINK)
                 self._log("submit", key, purchase_id)
                 task = self.sell(request) if reply is None or reply.sells else None
+                self.unstored += self.credits(request) if reply is not None and reply.charges else 0
                 healthy = {"id": task.id, "status": "queued", "model": request["model"]} if task else {}
                 return await self._answer(reply, "submit", task, healthy)
             finally:
@@ -242,7 +264,10 @@ class ScriptedProvider:
             )
 
     async def balance(self):
-        return Exchange(status=200, body=b'{"remain_credits": 1000, "used_credits": 0}')
+        self._log("balance", "")
+        with self._during("balance"):
+            healthy = {"success": True, "remain_credits": 1_000_000 - self.used, "used_credits": self.used}
+            return await self._answer(self._reply("balance", "*"), "balance", None, healthy)
 
     @asynccontextmanager
     async def download(self, url):
@@ -270,6 +295,9 @@ class ScriptedProvider:
     def sell(self, request, *, ago=0.0):
         """Make a task, `ago` seconds before now."""
         key = request["prompt"]
+        known = (task for task in self.tasks.values() if task.purchase_id == request["client_business_id"])
+        if self.replays and (task := next(known, None)) is not None:
+            return task
         at = anyio.current_time() - ago
         ready_at = at + self.services.get(key, self.chance.uniform(*self.service))
         task = Task(
@@ -288,7 +316,7 @@ class ScriptedProvider:
     def report(self, task):
         """The body of a healthy poll."""
         now = anyio.current_time()
-        body = {"id": task.id, "object": "generation.task", "client_business_id": task.purchase_id}
+        body = self._named(task)
         if now < task.ready_at:
             share = (now - task.accepted_at) / (task.ready_at - task.accepted_at)
             return body | {"status": "in_progress" if share > 0.1 else "queued", "progress": int(share * 10) * 10}
@@ -296,13 +324,17 @@ class ScriptedProvider:
             return body | {"status": "failed", "error": task.error}
         return self.finished(task)
 
+    def _named(self, task):
+        asked, created_at = task.request, EPOCH.timestamp() + task.accepted_at
+        body = {"id": task.id, "object": "generation.task", "model": asked.get("model"), "created_at": int(created_at)}
+        return body | ({"client_business_id": task.purchase_id} if self.knows_purchases else {})
+
     def finished(self, task):
         """A completed task with a fresh address of its clip."""
         self.refetched[task.id] += 1
         url = f"https://files.test/{task.id}/{self.refetched[task.id]}.mp4?signature=secret"
         return {
-            "id": task.id,
-            "client_business_id": task.purchase_id,
+            **self._named(task),
             "status": "completed",
             "progress": 100,
             "result": {"type": "video", "data": [{"url": url, "format": "mp4"}]},

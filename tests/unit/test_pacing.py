@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrunner.pacing import RECOVERY, SLOWEST, Pace
+from batchrunner.pacing import RECOVERY, SLOWEST, STEP, Pace, Room
 from batchrunner.settings import GROUPS, Rate
 
 SUBMIT = Rate(per_second=5.0, burst=50)
@@ -104,27 +104,59 @@ def test_there_is_a_slowest_pace():
     assert 0 < pace.wait(now) <= 1 / (SUBMIT.per_second * SLOWEST)
 
 
-def test_a_minute_of_peace_doubles_the_rate_until_it_is_whole():
+def test_each_minute_of_peace_gives_a_step_of_the_rate_back_until_it_is_whole():
     pace = Pace.full(SUBMIT, 0.0).slowed(0.0, until=1.0).slowed(2.0, until=3.0)
     assert pace.factor == 0.25
     factors = []
-    for minute in range(1, 5):
+    for minute in range(1, 6):
         pace = pace.at_time(2.0 + minute * RECOVERY)
-        factors.append(pace.factor)
-    assert factors == [0.5, 1.0, 1.0, 1.0]
+        factors.append(round(pace.factor, 9))
+    assert factors == [0.45, 0.65, 0.85, 1.0, 1.0]
 
 
 def test_no_recovery_before_its_time():
     pace = Pace.full(SUBMIT, 0.0).slowed(0.0, until=1.0)
     assert pace.at_time(RECOVERY - 0.1).factor == 0.5
-    assert pace.at_time(RECOVERY).factor == 1.0
+    assert pace.at_time(RECOVERY).factor == 0.5 + STEP
 
 
 def test_a_complaint_after_a_recovery_halves_the_recovered_rate():
     idle = Pace.full(SUBMIT, 0.0).slowed(0.0, until=1.0)
     now = RECOVERY + 1
-    assert idle.at_time(now).factor == 1.0
-    assert idle.slowed(now, until=now + 1).factor == 0.5
+    assert idle.at_time(now).factor == 0.5 + STEP
+    assert idle.slowed(now, until=now + 1).factor == (0.5 + STEP) / 2
+
+
+def test_where_time_runs_faster_peace_comes_sooner():
+    pace = Pace.full(SUBMIT, 0.0, speed=100.0).slowed(0.0, until=0.01)
+    assert (pace.at_time(0.59).factor, pace.at_time(0.6).factor) == (0.5, 0.5 + STEP)
+
+
+# room in flight
+
+
+def test_a_refusal_for_capacity_leaves_one_place_fewer_than_there_were_tasks():
+    assert Room(limit=10).at(0.0) == 10
+    assert Room(limit=10).lowered(0.0, flying=9).at(0.0) == 9
+    assert Room(limit=100).lowered(0.0, flying=6).at(0.0) == 6  # six had their place, the seventh had none
+    assert Room(limit=10).lowered(0.0, flying=30).at(0.0) == 9
+
+
+def test_room_comes_back_one_by_one():
+    room = Room(limit=10).lowered(0.0, flying=7)
+    assert [room.at(minutes * RECOVERY) for minutes in (0, 0.9, 1, 2, 3, 4, 99)] == [7, 7, 8, 9, 10, 10, 10]
+    again = room.lowered(RECOVERY, flying=7)
+    assert [again.at(minutes * RECOVERY) for minutes in (1, 2)] == [7, 8]
+
+
+@given(st.integers(1, 50), st.lists(st.tuples(st.floats(0, 300), st.integers(0, 60)), max_size=60))
+def test_there_is_always_room_for_one_and_never_more_than_was_asked_for(limit, complaints):
+    room, now = Room(limit=limit), 0.0
+    for pause, flying in complaints:
+        now += pause
+        assert 1 <= room.at(now) <= limit
+        room = room.lowered(now, flying=flying)
+        assert 1 <= room.at(now) <= limit
 
 
 @given(rates, st.lists(st.tuples(st.floats(0, 120), st.booleans()), max_size=30))

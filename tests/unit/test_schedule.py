@@ -34,6 +34,10 @@ DECISIONS = [
     pytest.param({"allowance": 3, "preparing": 2, "submits": 2}, (1, 0, 0), None, id="--limit counts what is prepared"),
     pytest.param({"allowance": 0, "in_flight": 3, "next_poll": 101.0}, (0, 0, 0), 1.0, id="--limit is used up"),
     pytest.param({"paused": True, "in_flight": 2, "next_poll": 103.0}, (0, 0, 0), 3.0, id="paused: collect only"),
+    pytest.param({"slots": 1}, (1, 0, 0), None, id="half-open: one slot"),
+    pytest.param({"slots": 0, "probe_at": 160.0}, (0, 0, 0), 60.0, id="open: wait for the probe"),
+    pytest.param({"slots": 0, "probe_at": 90.0, "probes": 1}, (0, 0, 0), None, id="open: the probe is under way"),
+    pytest.param({"room": 6, "in_flight": 5, "next_poll": 105.0}, (1, 0, 0), 5.0, id="the provider is full"),
     pytest.param({"polls_due": 30}, (4, 16, 0), None, id="as many questions as workers"),
     pytest.param({"polls_due": 30, "polls": 15}, (4, 1, 0), None, id="one worker is free"),
     pytest.param({"polls_due": 3, "query_tokens": 1, "query_wait": 0.4}, (4, 1, 0), 0.4, id="the rate of questions"),
@@ -68,6 +72,9 @@ ENDS = [
     pytest.param({"paused": True}, id="paused, and all is collected"),
     pytest.param({"paused": True, "waiting_until": 101.0}, id="paused: nobody waits for what will not be sent"),
     pytest.param({"allowance": 0}, id="--limit is used up, and all is collected"),
+    pytest.param({"paused": True, "slots": 0, "probe_at": 160.0}, id="paused: nobody waits for the provider"),
+    pytest.param({"sendable": 0, "slots": 0, "probe_at": 160.0}, id="nothing to send: nobody waits for the provider"),
+    pytest.param({"in_flight": 10, "slots": 0, "probe_at": 160.0}, id="doubt fills every place: nobody waits either"),
     pytest.param({"allowance": 0, "waiting_until": 101.0}, id="--limit is used up: nobody waits"),
     pytest.param({"in_flight": 10}, id="doubt fills every place"),
     pytest.param({"in_flight": 10, "waiting_until": 101.0}, id="doubt fills every place, another would wait"),
@@ -97,6 +104,12 @@ NO_ENDS = [
 @pytest.mark.parametrize("changes", NO_ENDS)
 def test_not_the_end(changes):
     assert not at(**changes).finished
+
+
+def test_the_probe_goes_when_its_time_has_come():
+    assert at(slots=0, probe_at=NOW).probe
+    assert not at(slots=0, probe_at=NOW + 1).probe
+    assert not at(slots=0, probe_at=NOW, probes=1).probe
 
 
 def test_stopping_begins_nothing():
@@ -136,6 +149,10 @@ def snapshots(draw):
         query_tokens=(queries := draw(few)),
         query_wait=0.0 if queries else draw(st.floats(0.001, 60)),
         allowance=draw(st.none() | st.integers(preparing, 30)),
+        slots=(slots := draw(st.none() | st.integers(0, 8))),
+        probe_at=draw(st.floats(0, 1000)) if slots == 0 else None,
+        probes=draw(st.integers(0, 1)),
+        room=draw(st.none() | st.integers(1, 20)),
         paused=draw(st.booleans()),
         stopping=draw(st.booleans()),
     )
@@ -150,7 +167,7 @@ def test_no_limit_is_ever_passed(seen, limits):
         assert not seen.paused
         assert not seen.stopping
         assert found.submit <= min(seen.sendable, seen.submit_tokens)
-        assert found.submit + seen.submits <= limits.submit_slots
+        assert found.submit + seen.submits <= min(limits.submit_slots, 99 if seen.slots is None else seen.slots)
         assert found.submit + seen.in_flight + seen.preparing <= limits.max_in_flight
         assert seen.allowance is None or found.submit + seen.preparing <= seen.allowance
     if found.poll:
@@ -182,8 +199,8 @@ def test_nobody_waits_forever(seen, limits):
     """Not finished: then something is begun, or something is busy and will wake us, or there is a time to wake up."""
     found = decide(NOW, seen, limits)
     if not found.finished:
-        busy = seen.submits + seen.polls + seen.fetches
-        assert found.submit + found.poll + found.fetch + busy or found.wake_in is not None
+        busy = seen.submits + seen.polls + seen.fetches + seen.probes
+        assert found.submit + found.poll + found.fetch + found.probe + busy or found.wake_in is not None
     if found.wake_in is not None:
         assert found.wake_in >= 0
 
