@@ -49,13 +49,13 @@ def main() -> None:
 def _bug(error: BaseException) -> ExitCode:
     """Save the traceback where it can be found, without the key, and say so in two lines."""
     from batchrunner.cli.words import say
+    from batchrunner.redaction import redacted
 
-    text = "".join(traceback.format_exception(error))
-    if key := os.environ.get("TOAPIS_API_KEY", "").strip():
-        text = text.replace(key, "***")
+    text = redacted("".join(traceback.format_exception(error)), os.environ.get("TOAPIS_API_KEY", "").strip())
     path = Path(f".batchrunner/crash-{os.getpid()}.txt")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8", errors="replace")
         where = f"its traceback is in {path}"
     except OSError:

@@ -1,0 +1,31 @@
+"""What must never be kept or shown, taken out of a text: the key, signatures in addresses, passwords of proxies."""
+
+from __future__ import annotations
+
+import html
+import re
+
+MASK = "***"
+_BEARER = re.compile(r"\b(Bearer)\s+[^\s'\",;)]+", re.IGNORECASE)
+_USERINFO = re.compile(r"(\w://)[^\s/@'\"]+@")
+_QUERY = re.compile(r"""(\w://[^\s?"'<>]+)\?[^\s"'<>]+""")
+
+
+def echoes(key: str) -> re.Pattern[bytes]:
+    """The key in any dress that an echo may come in: as it is, or escaped for JSON (twice too), an address or HTML."""
+    return re.compile("".join(map(_spellings, key)).encode(), re.IGNORECASE)
+
+
+def _spellings(sign: str) -> str:
+    """No two of them begin alike, or an echo of the half of a key would be tried in every combination."""
+    code, entity = ord(sign), html.escape(sign)
+    entities = rf"&#(?:0{{0,6}}{code}|x0{{0,6}}{code:x});" + ("" if entity == sign else f"|{entity}")
+    return rf"(?:\\{{0,8}}(?:{re.escape(sign)}|u00{code:02x})|%(?:25){{0,3}}{code:02x}|{entities})"
+
+
+def redacted(text: str, key: str = "") -> str:
+    """A text for a file or a screen, such as a traceback: without the key, userinfo and queries of addresses."""
+    if key.isascii() and key:
+        text = echoes(key).sub(MASK.encode(), text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    text = _BEARER.sub(rf"\1 {MASK}", text)
+    return _QUERY.sub(r"\1?…", _USERINFO.sub(rf"\1{MASK}@", text))
