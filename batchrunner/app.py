@@ -17,8 +17,9 @@ from batchrunner.manifest import Loaded, Options, Prices, configuration, load_ma
 from batchrunner.media import frames
 from batchrunner.model import Batch, FrameDialect, Money
 from batchrunner.outputs import OutputFolder
+from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
-from batchrunner.providers.http import HttpClient, checked_base_url, checked_key, is_loopback
+from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
 from batchrunner.session import RunRequest, Session
 from batchrunner.settings import API_BASE_URL

@@ -41,6 +41,28 @@ class Download:
     content_type: str
     chunks: AsyncIterator[bytes]
     error: str | None = None
+    start: int | None = 0
+    """Where in the file the chunks begin; `length` is the whole file's. None when a part was sent that says not which."""
+    etag: str | None = None
+    """The server's name for exactly these bytes; None when it has none that holds byte by byte."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What is still wanted of a file whose beginning is here."""
+
+    start: int
+    length: int | None
+    etag: str
+    """The file must still be this one, or its whole is wanted."""
+
+    def begins(self, download: Download) -> bool:
+        """Whether a download goes on exactly where the last one broke off, in the same file."""
+        return (download.status, download.start, download.length) == (
+            206,
+            self.start,
+            self.length,
+        ) and download.etag in (None, self.etag)
 
 
 class DownloadBroken(Exception):
@@ -66,5 +88,5 @@ class Provider(Protocol):
 
     async def balance(self) -> Exchange: ...
 
-    def download(self, url: str) -> AbstractAsyncContextManager[Download]:
-        """A result file; the key is not sent along. `chunks` raises `DownloadBroken`."""
+    def download(self, url: str, *, rest: Rest | None = None) -> AbstractAsyncContextManager[Download]:
+        """A result file, or what is left of it; the key is not sent along. `chunks` raises `DownloadBroken`."""

@@ -6,26 +6,29 @@ for a lost answer; everything else keeps connections alive. Neither follows redi
 
 from __future__ import annotations
 
-import html
-import ipaddress
 import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
 
 from batchrunner.errors import AccountError, UsageError
-from batchrunner.providers.base import Download, DownloadBroken, Exchange
+from batchrunner.providers import addresses
+from batchrunner.providers.addresses import is_loopback, is_plain_host
+from batchrunner.providers.base import Download, DownloadBroken, Exchange, Rest
+from batchrunner.redaction import MASK, echoes
 from batchrunner.settings import CALL_TIMEOUT, MAX_ANSWER_BYTES, SUBMIT_DEADLINE
 
 CONNECT_TIMEOUT = 15.0
 MAX_REDIRECTS = 3
 """Of a result file; API calls follow none."""
+MAX_ADDRESSES = 4
+"""Of one host, that are tried until one answers."""
 CALL_DEADLINE = 60.0
 """Seconds for one whole question, however busily the server sends a byte now and then."""
 UPLOAD_SPEED = 32 << 10
@@ -33,10 +36,13 @@ UPLOAD_SPEED = 32 << 10
 SLOW_FOR = 60.0
 SLOWEST = 1 << 10
 """A result file that comes more slowly than this many bytes in a second, for a minute, is given up and asked for again."""
+DOWNLOAD_DEADLINE = 6 * 3600.0
+"""Seconds that one answer with a result file may take in all; it lives for 24 hours."""
 POOL = 16
 """Connections of the second lane: httpx's cost grows with the size of its pool (performance notes §2)."""
 _KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
-_HOST = re.compile(r"^[\w.:%-]+\Z")
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"\Z')
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})\Z")
 _BODY_BEGUN = "send_request_body.started"
 _SURELY_UNSENT = (
     httpx.ConnectError,
@@ -76,7 +82,7 @@ def checked_base_url(text: str) -> str:
     except (ValueError, httpx.InvalidURL):
         host, parts = None, urlsplit("")
     fix = "write TOAPIS_BASE_URL=https://toapis.com, or leave it out"
-    if not host or not _HOST.match(host) or parts.query or parts.fragment:
+    if not host or not is_plain_host(host) or parts.query or parts.fragment:
         raise UsageError("TOAPIS_BASE_URL is not an address", fix=fix)
     if parts.username is not None or parts.password is not None:
         raise UsageError("TOAPIS_BASE_URL may not hold a user or a password", fix=fix)
@@ -88,25 +94,23 @@ def checked_base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name means this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class HttpClient:
     """Both lanes to one API. Use as an async context manager."""
 
-    def __init__(self, base_url: str, key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        resolve: addresses.Resolve = addresses.resolved,
+    ) -> None:
         self.host = urlsplit(base_url).hostname or ""
         self._base_url = base_url
-        self._echoes = _spelled(key)
+        self._echoes = echoes(key)
         self._key = key
         self._transport = transport
+        self._resolve = resolve
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -117,7 +121,8 @@ class HttpClient:
         self._careful = await enter(self._client(headers, fresh, SUBMIT_DEADLINE))
         self._quick = await enter(self._client(headers, kept, CALL_TIMEOUT))
         del headers["Authorization"]  # a result file is somebody else's address
-        self._open = await enter(self._client(headers, kept, CALL_TIMEOUT))
+        # Connections to a number are not shared: two hosts behind one address may show different certificates.
+        self._open = await enter(self._client(headers, fresh, CALL_TIMEOUT))
         return self
 
     async def __aexit__(
@@ -193,54 +198,78 @@ class HttpClient:
         )
 
     def _scrubbed(self, text: bytes) -> bytes:
-        return self._echoes.sub(b"***", text)
+        return self._echoes.sub(MASK.encode(), text)
 
     @asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[Download]:
+    async def download(self, url: str, *, rest: Rest | None = None) -> AsyncIterator[Download]:
         """Open a result file, without the key, following at most three redirects that may be followed.
 
-        An address without a host is one of the API's own.
+        An address without a host is one of the API's own. With `rest`, only what is left of the same file is asked for.
         """
+        wanted = {} if rest is None else {"Range": f"bytes={rest.start}-", "If-Range": rest.etag}
         async with AsyncExitStack() as stack:
-            response, error = await self._opened(stack, url)
+            response, error = await self._opened(stack, url, wanted)
             if response is None:
                 yield Download(status=None, length=None, content_type="", chunks=_nothing(), error=error)
                 return
-            length = response.headers.get("content-length", "")
+            start, length = _extent(response)
+            etag = response.headers.get("etag", "")
             yield Download(
                 status=response.status_code,
-                length=int(length) if length.isascii() and length.isdecimal() else None,
+                length=length,
                 content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
                 chunks=_chunks(response),
+                start=start,
+                etag=etag if _STRONG_ETAG.match(etag) else None,
             )
 
-    async def _opened(self, stack: AsyncExitStack, url: str) -> tuple[httpx.Response | None, str | None]:
+    async def _opened(
+        self, stack: AsyncExitStack, url: str, wanted: Mapping[str, str]
+    ) -> tuple[httpx.Response | None, str | None]:
         if url.startswith("/"):
-            url = _joined(self._base_url, url)
+            url = addresses.joined(self._base_url, url)
         for _ in range(MAX_REDIRECTS + 1):
-            if not self._may_read(url):
+            if not addresses.may_read(url, api_host=self.host):
                 return None, "refused_url"
             try:
                 with anyio.fail_after(CALL_DEADLINE):
-                    response = await stack.enter_async_context(self._open.stream("GET", url))
+                    response = await self._ask(stack, httpx.URL(url), wanted)
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as failure:
                 return None, _kind(failure)
+            if response is None:
+                return None, "refused_address"
             if response.status_code not in (301, 302, 303, 307, 308):
                 return response, None
-            url = _joined(url, response.headers.get("location", ""))
+            url = addresses.joined(url, response.headers.get("location", ""))
         return None, "too_many_redirects"
 
-    def _may_read(self, url: str) -> bool:
-        """Result files come over https; over http only from this machine, and only when the API is on it too."""
-        try:
-            parts = urlsplit(url)
-            _ = parts.port  # absurd ones raise here rather than inside a socket
-        except ValueError:
-            return False
-        host = parts.hostname or ""
-        if is_loopback(host):
-            return is_loopback(self.host) and parts.scheme in ("http", "https")
-        return parts.scheme == "https" and bool(host)
+    async def _ask(self, stack: AsyncExitStack, url: httpx.URL, wanted: Mapping[str, str]) -> httpx.Response | None:
+        """Ask at the addresses that were looked at, one after the other; None when one of them must not be asked."""
+        host, port = url.raw_host.decode("ascii"), url.port or 443
+        found = await addresses.checked(host, port, api_host=self.host, resolve=self._resolve)
+        if found is None:
+            return await stack.enter_async_context(self._open.stream("GET", url, headers=wanted))
+        named = {**wanted, "Host": url.netloc.decode("ascii")}
+        failure: httpx.TransportError | None = None
+        for address in found[:MAX_ADDRESSES]:
+            there = url.copy_with(host=address)
+            try:
+                stream = self._open.stream("GET", there, headers=named, extensions={"sni_hostname": host})
+                return await stack.enter_async_context(stream)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return None
+
+
+def _extent(response: httpx.Response) -> tuple[int | None, int | None]:
+    """Where an answer's bytes begin, and how long the whole file is; None for what it does not say."""
+    if response.status_code == 206:
+        found = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+        return (int(found[1]), int(found[3])) if found else (None, None)
+    length = response.headers.get("content-length", "")
+    return 0, int(length) if length.isascii() and length.isdecimal() else None
 
 
 def _kind(failure: BaseException) -> str:
@@ -248,18 +277,6 @@ def _kind(failure: BaseException) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(failure):
         return "certificate"
     return type(failure).__name__
-
-
-def _spelled(key: str) -> re.Pattern[bytes]:
-    """The key in any dress that an echo may come in: as it is, or escaped for JSON (twice too), an address or HTML."""
-    return re.compile("".join(map(_spellings, key)).encode(), re.IGNORECASE)
-
-
-def _spellings(sign: str) -> str:
-    """No two of them begin alike, or an echo of the half of a key would be tried in every combination."""
-    code, entity = ord(sign), html.escape(sign)
-    entities = rf"&#(?:0{{0,6}}{code}|x0{{0,6}}{code:x});" + ("" if entity == sign else f"|{entity}")
-    return rf"(?:\\{{0,8}}(?:{re.escape(sign)}|u00{code:02x})|%(?:25){{0,3}}{code:02x}|{entities})"
 
 
 def _unpacked(body: bytes) -> tuple[bytes, bool]:
@@ -274,21 +291,16 @@ def _unpacked(body: bytes) -> tuple[bytes, bool]:
     return plain, unpacker.eof
 
 
-def _joined(base: str, url: str) -> str:
-    """The address that `url` means on a page at `base`; empty when it is none."""
-    try:
-        return urljoin(base, url)
-    except ValueError:
-        return ""
-
-
 async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
     """The bytes of a file, as long as they come fast enough; the time that is spent on them elsewhere does not count."""
-    waited, came = 0.0, 0
+    waited, came, in_all = 0.0, 0, 0.0
     asked = anyio.current_time()
     try:
         async for chunk in response.aiter_raw():
-            waited, came = waited + anyio.current_time() - asked, came + len(chunk)
+            took = anyio.current_time() - asked
+            waited, came, in_all = waited + took, came + len(chunk), in_all + took
+            if in_all >= DOWNLOAD_DEADLINE:
+                raise DownloadBroken("too slow")
             if waited >= SLOW_FOR:
                 if came < SLOWEST * waited:
                     raise DownloadBroken("too slow")

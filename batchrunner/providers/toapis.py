@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from batchrunner import request as wire
 from batchrunner.model import FrameDialect, VideoRequest
-from batchrunner.providers.base import Download, Exchange
+from batchrunner.providers.base import Download, Exchange, Rest
 from batchrunner.providers.http import HttpClient
 
 GENERATIONS = "/v1/videos/generations"
@@ -43,6 +43,6 @@ class ToApis:
         """`GET /v1/balance`: what the key has left."""
         return await self._http.get(BALANCE)
 
-    def download(self, url: str) -> AbstractAsyncContextManager[Download]:
+    def download(self, url: str, *, rest: Rest | None = None) -> AbstractAsyncContextManager[Download]:
         """A result file from wherever the provider keeps it."""
-        return self._http.download(url)
+        return self._http.download(url, rest=rest)

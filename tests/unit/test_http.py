@@ -18,7 +18,7 @@ import pytest
 
 from batchrunner.errors import AccountError, ExitCode, UsageError
 from batchrunner.providers import http
-from batchrunner.providers.base import DownloadBroken
+from batchrunner.providers.base import DownloadBroken, Rest
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.settings import MAX_ANSWER_BYTES
 
@@ -137,8 +137,15 @@ def reset(connection):
     connection.close()
 
 
-def client(url, key=KEY, **more):
-    return HttpClient(url, key, **more)
+PUBLIC = "93.184.215.14"
+
+
+async def everywhere_public(host, port):
+    return [PUBLIC]
+
+
+def client(url, key=KEY, *, resolve=everywhere_public, **more):
+    return HttpClient(url, key, resolve=resolve, **more)
 
 
 async def submitted(server_or_url, **more):
@@ -803,7 +810,7 @@ async def test_a_public_file_cannot_lead_to_this_machine():
     asked = []
 
     def handler(request):
-        asked.append(request.url.host)
+        asked.append(request.headers["host"])
         return httpx.Response(302, headers={"location": "https://127.0.0.1/admin"})
 
     async with client("https://toapis.com", transport=httpx.MockTransport(handler)) as one:
@@ -855,3 +862,34 @@ async def test_absurd_lengths_are_none(length):
     async with client("https://toapis.com", transport=httpx.MockTransport(handler)) as one:
         download, content = await fetched(one, "https://files.toapis.com/a.mp4")
     assert (download.length, content) == (None, b"clip")
+
+
+# the rest of a file
+
+REST = Rest(start=2, length=4, etag='"v1"')
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "goes_on"),
+    [
+        pytest.param((206, "bytes 2-3/4", '"v1"'), (206, 2, 4, '"v1"'), True, id="the rest"),
+        pytest.param((206, "bytes 2-3/4", None), (206, 2, 4, None), True, id="the rest, unnamed"),
+        pytest.param((206, "bytes 2-3/4", '"v2"'), (206, 2, 4, '"v2"'), False, id="of another file"),
+        pytest.param((206, "bytes 1-3/4", '"v1"'), (206, 1, 4, '"v1"'), False, id="another part"),
+        pytest.param((206, "bytes 2-3/9", '"v1"'), (206, 2, 9, '"v1"'), False, id="of a longer file"),
+        pytest.param((206, "bytes 2-3/*", '"v1"'), (206, None, None, '"v1"'), False, id="of an unknown length"),
+        pytest.param((206, "", '"v1"'), (206, None, None, '"v1"'), False, id="no word on which part"),
+        pytest.param((200, "bytes 2-3/4", '"v1"'), (200, 0, 2, '"v1"'), False, id="the whole again"),
+        pytest.param((200, "", 'W/"v1"'), (200, 0, 2, None), False, id="a weak name is none"),
+    ],
+)
+async def test_the_rest_of_a_file(answer, expected, goes_on):
+    status, extent, etag = answer
+    lines = [f"HTTP/1.1 {status} X", "Content-Length: 2", *([f"Content-Range: {extent}"] if extent else [])]
+    head = "\r\n".join([*lines, *([f"ETag: {etag}"] if etag else [])])
+    with serving(answering(f"{head}\r\n\r\nip".encode())) as server:
+        async with client(server.url) as one, one.download(f"{server.url}/a.mp4", rest=REST) as download:
+            assert b"".join([chunk async for chunk in download.chunks]) == b"ip"
+    assert (download.status, download.start, download.length, download.etag) == expected
+    assert REST.begins(download) is goes_on
+    assert b'range: bytes=2-\r\nif-range: "v1"\r\n' in server.received[0].lower()
