@@ -1,45 +1,38 @@
 """The only writer of clips: stream -> `.part` -> fsync -> verified -> final name -> fsync of the folder.
 
-Nothing half-written ever has a final name, and no file that is not ours is replaced.
+Nothing half-written ever has a final name, and no file that is not ours is replaced. The `.part` stays as a second name of
+the clip until its job is recorded as done: a run that dies in between is told by it which file was its own.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from batchrunner.durable import (
+    COLLECT_AGAIN,
+    SEND_AGAIN,
+    claim,
+    created,
+    names,
+    opened_new,
+    remove,
+    storage_error,
+    sync_folder,
+    write_durably,
+)
 from batchrunner.errors import StorageError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-MARK = b"<!-- batchrunner report -->"
-"""In the first bytes of a report, so that it is told from a file of the user's."""
-_MARKED_WITHIN = 128
 _PROBE = b"\0" * 4096
-COLLECT_AGAIN = "run the same command again: what is finished at the provider is downloaded without paying again"
-SEND_AGAIN = "run the same command again: nothing was sent yet"
-
-
-def storage_error(error: OSError, path: Path, *, then: str = COLLECT_AGAIN) -> StorageError:
-    """What an operating system's refusal means for the user."""
-    if error.errno in _FULL:
-        return StorageError(f"the disk of {path} is full; no paid clip is lost", fix=f"free some space, then {then}")
-    if error.errno in _READ_ONLY:
-        return StorageError(
-            f"{path} cannot be written ({os.strerror(error.errno or 0)})",
-            fix=f"make the folder writable or choose another with --out DIR, then {then}",
-        )
-    return StorageError(
-        f"{path} cannot be written: {error.strerror or type(error).__name__}",
-        fix=f"choose another folder with --out DIR, then {then}",
-    )
+RESERVE = 512 << 20
+"""Bytes of the disk that no clip is stored in; of a small disk a twentieth (reliability notes §1.4)."""
+BAD_BYTES = 1 << 20
+"""Of a file that is no clip at all, as much as support could want to see."""
 
 
 class OutputFolder:
@@ -52,39 +45,90 @@ class OutputFolder:
         """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe, file = _created(self.root / ".batchrunner.probe", _PROBE.startswith)
+            probe, file = created(self.root / ".batchrunner.probe", _PROBE.startswith)
             try:
                 with file:
-                    _write_durably(file, _PROBE)
+                    write_durably(file, _PROBE)
             finally:
-                _remove(probe)
+                remove(probe)
         except OSError as error:
             raise storage_error(error, self.root, then=SEND_AGAIN) from None
+        self.make_room(0, then=SEND_AGAIN)
+
+    def make_room(self, size: int, *, then: str = COLLECT_AGAIN) -> None:
+        """`StorageError` when a file of `size` bytes would use up the disk's reserve: what cannot be kept is not fetched."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            disk = shutil.disk_usage(self.root)
+        except OSError as error:
+            raise storage_error(error, self.root, then=then) from None
+        if size > disk.free - min(RESERVE, disk.total // 20):
+            raise StorageError(
+                f"the disk of {self.root} is nearly full ({disk.free >> 20} MiB are free); no paid clip is lost",
+                fix=f"free some space, then {then}",
+            )
 
     def part(self, output: str, *, owner: str) -> Part:
         """A new, empty `.part` for the clip `output`; `owner` (a task id) keeps two databases apart."""
-        final = self.root.joinpath(*output.split("/"))
-        tag = hashlib.sha256(owner.encode()).hexdigest()[:8]
-        path = final.with_name(f"{final.name}.{tag}.part")
+        final, path = self._names_of(output, owner)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_detour(path.parent)
             # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
             path.unlink(missing_ok=True)
-            file = _opened_new(path)
+            file = opened_new(path)
         except OSError as error:
             raise storage_error(error, path.parent) from None
         return Part(path=path, final=final, file=file)
 
+    def published(self, output: str, *, owner: str) -> Path | None:
+        """The clip that an earlier run named and did not live to record; None when there is none that is surely its own."""
+        final, part = self._names_of(output, owner)
+        try:
+            if part.is_symlink() or not part.is_file() or part.stat().st_nlink < 2:
+                return None
+            for candidate in names(final):
+                if not candidate.exists():
+                    return None
+                if not candidate.is_symlink() and candidate.samefile(part):
+                    sync_folder(candidate.parent)
+                    return candidate
+        except OSError:
+            return None
+        raise AssertionError("there is always a next number")
+
+    def recorded(self, output: str, *, owner: str) -> None:
+        """The clip's job is done: it needs no second name any more."""
+        remove(self._names_of(output, owner)[1])
+
+    def _names_of(self, output: str, owner: str) -> tuple[Path, Path]:
+        """The clip's final name, and that of its `.part`."""
+        final = self.root.joinpath(*output.split("/"))
+        tag = hashlib.sha256(owner.encode()).hexdigest()[:8]
+        return final, final.with_name(f"{final.name}.{tag}.part")
+
+    def _refuse_detour(self, folder: Path) -> None:
+        """The folder itself may be a link of the user's; one inside it could lead a clip anywhere."""
+        if not folder.resolve().is_relative_to(self.root.resolve()):
+            raise StorageError(
+                f"{folder} leads out of {self.root} by a symbolic link; nothing was written there",
+                fix=f"make it a real folder, or choose another with --out DIR, then {COLLECT_AGAIN}",
+            )
+
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """A clip that is being written. As a context manager it leaves nothing behind unless it was published or set aside."""
+    """A clip that is being written. As a context manager it leaves nothing behind but what was published or set aside.
+
+    A published clip keeps the `.part` as its second name until `OutputFolder.recorded`.
+    """
 
     path: Path
     final: Path
     file: IO[bytes]
     size: int = 0
     """Bytes written so far."""
+    is_published: bool = False
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def __enter__(self) -> Self:
@@ -98,7 +142,8 @@ class Part:
         except OSError:  # what could not be flushed is thrown away with the rest
             pass
         finally:
-            _remove(self.path)
+            if not self.is_published:
+                remove(self.path)
 
     @property
     def sha256(self) -> str:
@@ -114,6 +159,16 @@ class Part:
         self._digest.update(chunk)
         self.size += len(chunk)
 
+    def restart(self) -> None:
+        """Forget what was written: the file is another one now."""
+        try:
+            self.file.flush()
+            self.file.seek(0)
+            self.file.truncate()
+        except OSError as error:
+            raise storage_error(error, self.path.parent) from None
+        self.size, self._digest = 0, hashlib.sha256()
+
     def sync(self) -> None:
         """Make what was written durable."""
         try:
@@ -128,13 +183,15 @@ class Part:
         A file that has the name already is kept: if it is this very clip (the run died between rename and record) it is
         the answer, otherwise the clip gets the next free number.
         """
-        return self._named(self.final)
+        name = self._named(self.final)
+        self.is_published = True
+        return name
 
     def _named(self, name: Path) -> Path:
         try:
-            for candidate in _names(name):
-                if _claim(self.path, candidate) or self._is(candidate):
-                    _sync_folder(candidate.parent)
+            for candidate in names(name):
+                if claim(self.path, candidate) or self._is(candidate):
+                    sync_folder(candidate.parent)
                     return candidate
         except OSError as error:
             raise storage_error(error, name) from None
@@ -147,104 +204,15 @@ class Part:
         with other.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
-    def set_aside(self) -> Path:
-        """Keep what the provider sent, under a name that no one takes for a clip; nothing else loses its name for it."""
+    def set_aside(self, *, whole: bool) -> Path:
+        """Keep what the provider sent, under a name that no one takes for a clip; nothing else loses its name for it.
+
+        Of what cannot be played only the beginning is kept, unless `whole`.
+        """
+        if not whole and self.size > BAD_BYTES:
+            try:
+                self.file.flush()
+                self.file.truncate(BAD_BYTES)
+            except OSError as error:
+                raise storage_error(error, self.path.parent) from None
         return self._named(self.final.with_name(self.final.name + ".bad"))
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file with a `MARK`, durably, and return its path: a reader sees the old one or the new one.
-
-    Only a file that has the mark too is replaced; beside any other the new one gets the next free number.
-    """
-    try:
-        part, file = _created(path.with_name(path.name + ".part"), _is_marked)
-        try:
-            with file:
-                _write_durably(file, content)
-            for candidate in _names(path):
-                if _begins(candidate, _is_marked):
-                    part.replace(candidate)
-                elif not _claim(part, candidate):
-                    continue
-                _sync_folder(path.parent)
-                return candidate
-        finally:
-            _remove(part)
-    except OSError as error:
-        raise storage_error(error, path) from None
-    raise AssertionError("there is always a next number")
-
-
-def _is_marked(beginning: bytes) -> bool:
-    return MARK in beginning[:_MARKED_WITHIN]
-
-
-def _created(path: Path, ours: Callable[[bytes], bool]) -> tuple[Path, IO[bytes]]:
-    """A new file at `path`, in place of one that an earlier run left there; a file that is not ours keeps its name."""
-    for candidate in _names(path):
-        if _begins(candidate, ours):
-            _remove(candidate)
-        with suppress(FileExistsError):
-            return candidate, _opened_new(candidate)
-    raise AssertionError("there is always a next number")
-
-
-def _begins(path: Path, ours: Callable[[bytes], bool]) -> bool:
-    """Whether there is a file, and its first bytes are ours; what cannot be read is not."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    with suppress(PermissionError), path.open("rb") as file:
-        return ours(file.read(len(_PROBE) + 1))
-    return False
-
-
-def _opened_new(path: Path) -> IO[bytes]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(path, flags, 0o644), "wb")
-
-
-def _write_durably(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _names(final: Path) -> Iterator[Path]:
-    yield final
-    number = 2
-    while True:
-        yield final.with_name(f"{final.stem} ({number}){final.suffix}")
-        number += 1
-
-
-def _claim(part: Path, final: Path) -> bool:
-    """Give the file its name unless the name is taken; a hard link is the atomic way to find out."""
-    try:
-        os.link(part, final)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        if (
-            final.exists()
-        ):  # a file system without hard links: the names of one batch are unique, so this is close enough
-            return False
-        part.rename(final)
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)

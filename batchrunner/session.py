@@ -17,11 +17,12 @@ import anyio
 
 from batchrunner import answers, moments, plan
 from batchrunner.budget import Caps, Used
+from batchrunner.durable import write_whole
 from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError
 from batchrunner.events import Listener
 from batchrunner.manifest import Loaded
 from batchrunner.model import Batch, Job, Money, WantedJob
-from batchrunner.outputs import OutputFolder, write_whole
+from batchrunner.outputs import OutputFolder
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary

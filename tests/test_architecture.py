@@ -15,12 +15,14 @@ PACKAGE = Path(batchrunner.__file__).parent
 LAYERS = (
     {"diagnostic"},
     {"errors"},
+    {"redaction", "durable"},
     {"states"},
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "media.*", "outputs"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
+    {"providers.addresses"},
     {"store.*", "providers.http", "emulator.*"},
     {"providers.toapis"},
     {"runner.*"},
@@ -34,11 +36,21 @@ LAYERS = (
 
 ONLY = {"emulator": {"errors"}}
 """Of these packages, all that they may import of ours: the emulator knows the API, not its client."""
-NEVER = {"runner": ("store.sqlite", "store.memory", "store.connect", "providers.http", "providers.toapis", "emulator")}
+NEVER = {
+    "runner": (
+        "store.sqlite",
+        "store.memory",
+        "store.connect",
+        "providers.http",
+        "providers.addresses",
+        "providers.toapis",
+        "emulator",
+    )
+}
 """The runner sees ports, never adapters, although they lie below it."""
 
 IO = {"anyio", "asyncio", "httpx", "sqlite3", "sqlite_utils", "time", "subprocess", "socket"}
-IMPURE_AT_THE_TOP = {"app", "session", "outputs", "__main__"}
+IMPURE_AT_THE_TOP = {"app", "session", "outputs", "durable", "__main__"}
 PURE_ELSEWHERE = {"manifest.expand"}
 OWNERS = {"httpx": "providers.http", "sqlite3": "store", "sqlite_utils": "store"}
 """Who alone may import what."""

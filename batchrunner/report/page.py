@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from batchrunner.durable import MARK
 from batchrunner.model import Batch, Job, Money
-from batchrunner.outputs import MARK
 from batchrunner.report import summary
 from batchrunner.states import JobState
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import hashlib
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -13,11 +17,10 @@ from batchrunner.media import clips
 from batchrunner.model import Clip
 from batchrunner.outputs import Part
 from batchrunner.polling import backoff
-from batchrunner.providers.base import Download, DownloadBroken
 from batchrunner.runner.asking import poll
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
-from batchrunner.settings import MAX_CLIP_BYTES
+from batchrunner.runner.transfer import BadFile, Gone, NotNow, Transfer
 from batchrunner.states import JobEvent
 
 DOWNLOAD_TRIES = 8
@@ -27,20 +30,6 @@ DEAD_URLS = 3
 """One 404 may be a storage's hiccup, and a clock may be wrong: only both together, and often, mean that a clip is gone."""
 UNKNOWN_EXPIRY = timedelta(hours=48)
 """A result lives 24 h (API facts §1); this long after submission it is surely gone when nobody said when it expires."""
-BUFFER = 1 << 18
-"""Bytes gathered before a thread writes them."""
-
-
-class NotNow(Exception):
-    """The clip could not be fetched this time; the text says why."""
-
-
-class Gone(Exception):
-    """The URL no longer serves the clip."""
-
-
-class BadFile(Exception):
-    """What was served is not the clip that was asked for."""
 
 
 class Fetcher:
@@ -51,29 +40,34 @@ class Fetcher:
 
     async def fetch(self, flight: Flight) -> None:
         """Download one finished clip, verify it and record it, or arrange for the next try."""
-        context = self._context
+        if Stop.STORAGE in self._context.board.stops:
+            self._leave()
+            return
         try:
             clip = await self._download(flight)
-        except StorageError as error:
-            context.board.left += 1
-            await context.pause(Stop.STORAGE, "disk", str(error))
-            context.board.stop(Stop.STORAGE)
-            return
+        except StorageError as error:  # nothing is bought that cannot be kept; what is being made is asked about still
+            self._leave()
+            await self._context.pause(Stop.STORAGE, "disk", str(error))
         except Gone:
-            await self._gone(flight)
-            return
+            await self._gone(flight, "the URL no longer works")
         except NotNow as why:
-            self._retry(flight, str(why))
-            return
+            await self._not_now(flight, why)
         except BadFile as bad:
             await self._bad_file(flight, str(bad))
-            return
-        await context.writer.run(context.store.record_saved, flight.job.id, clip, now=context.now())
-        flight.job = context.moved(flight.job, JobEvent.SAVED, clip=clip)
+        else:
+            await self._saved(flight, clip)
+
+    async def _saved(self, flight: Flight, clip: Clip) -> None:
+        context, job = self._context, flight.job
+        await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
+        flight.job = context.moved(job, JobEvent.SAVED, clip=clip)
+        await anyio.to_thread.run_sync(partial(context.outputs.recorded, job.output, owner=job.task_id or ""))
 
     async def locate(self, flight: Flight) -> None:
         """Ask for the URL of a finished clip: after a restart, or because the one we had is dead."""
         context = self._context
+        if flight.resumed and not flight.failures and await self._adopted(flight):
+            return
         outcome = await poll(context, flight)
         match outcome:
             case answers.Finished(url, expires_at):
@@ -82,75 +76,56 @@ class Fetcher:
                 context.board.fetching.add(flight, anyio.current_time())
                 context.board.wake()
             case answers.AccountStop(reason, message):
-                context.board.left += 1
+                self._leave()
                 await context.pause(Stop.ACCOUNT, reason, message)
             case answers.Missing() | answers.TaskFailed():
-                await self._gone(flight)
+                await self._gone(flight, "the provider no longer has it")
             case answers.Working() | answers.Later():
                 self._retry(flight, "no URL")
 
-    async def _download(self, flight: Flight) -> Clip:
+    async def _adopted(self, flight: Flight) -> bool:
+        """Whether an earlier run named the clip and died before it could say so; then it is not fetched again."""
         context, job = self._context, flight.job
+
+        def found() -> Clip | None:
+            path = context.outputs.published(job.output, owner=job.task_id or "")
+            if path is None:
+                return None
+            try:
+                return _clip(path, clips.read(path))
+            except (clips.NotAClip, OSError):  # whatever became of it, it can still be fetched
+                return None
+
+        clip = await anyio.to_thread.run_sync(found)
+        if clip is not None:
+            await self._saved(flight, clip)
+        return clip is not None
+
+    async def _download(self, flight: Flight) -> Clip:
         assert flight.url is not None
-        assert job.task_id is not None
-        async with context.provider.download(flight.url) as download:
-            if download.status in (403, 404, 410):
-                raise Gone
-            if download.status != 200:
-                raise NotNow(download.error or f"HTTP {download.status}")
-            part = await anyio.to_thread.run_sync(lambda: context.outputs.part(job.output, owner=job.task_id or ""))
-            with part:
-                await self._receive(download, part)
-                return await self._accept(flight, part)
-
-    async def _receive(self, download: Download, part: Part) -> None:
-        buffer = bytearray()
-        try:
-            async for chunk in download.chunks:
-                buffer += chunk
-                if part.size + len(buffer) > MAX_CLIP_BYTES:
-                    raise BadFile(f"it is larger than {MAX_CLIP_BYTES >> 30} GiB")
-                if len(buffer) >= BUFFER:
-                    await anyio.to_thread.run_sync(part.write, bytes(buffer))
-                    buffer.clear()
-        except DownloadBroken as broken:
-            raise NotNow(str(broken)) from None
-        if download.length is not None and part.size + len(buffer) != download.length:
-            raise NotNow("cut short")
-
-        def finish() -> None:
-            part.write(bytes(buffer))
-            part.sync()
-
-        await anyio.to_thread.run_sync(finish)
+        with ExitStack() as kept:
+            transfer = Transfer(self._context, flight.job, flight.url, kept)
+            try:
+                return await self._accept(flight, await transfer.run())
+            except BadFile as bad:
+                flight.bad_files += 1
+                if flight.bad_files < BAD_FILE_TRIES or transfer.part is None:
+                    raise
+                aside = await anyio.to_thread.run_sync(partial(transfer.part.set_aside, whole=bad.playable))
+                raise BadFile(f"{bad}; kept as {aside.name}") from None
 
     async def _accept(self, flight: Flight, part: Part) -> Clip:
         """Name the file only when it is the clip that was asked for."""
-        request = flight.job.request
         try:
             facts = await anyio.to_thread.run_sync(clips.read, part.path)
-        except clips.NotAnMp4 as wrong:
-            raise NotNow(str(wrong)) from None
+        except clips.NotAnMp4:
+            raise Gone from None  # a page in its place says nothing about the clip
         except clips.NotAClip as wrong:
-            differences = [str(wrong)]
-        else:
-            differences = clips.mismatches(facts, request)
-        if differences:
-            flight.bad_files += 1
-            if flight.bad_files >= BAD_FILE_TRIES:
-                aside = await anyio.to_thread.run_sync(part.set_aside)
-                raise BadFile(f"{'; '.join(differences)}; kept as {aside.name}")
-            raise BadFile("; ".join(differences))
+            raise BadFile(str(wrong)) from None
+        if differences := clips.mismatches(facts, flight.job.request):
+            raise BadFile("; ".join(differences), playable=True)
         path = await anyio.to_thread.run_sync(part.publish)
-        return Clip(
-            path=str(path),
-            bytes=part.size,
-            sha256=part.sha256,
-            duration=facts.duration,
-            width=facts.width,
-            height=facts.height,
-            sound=facts.sound,
-        )
+        return _clip(path, facts, size=part.size, sha256=part.sha256)
 
     async def _bad_file(self, flight: Flight, message: str) -> None:
         context = self._context
@@ -160,17 +135,37 @@ class Fetcher:
         await context.writer.run(context.store.record_bad_file, flight.job.id, message=message, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.BAD_FILE, reason="bad_file", message=message)
 
-    async def _gone(self, flight: Flight) -> None:
+    async def _gone(self, flight: Flight, why: str) -> None:
         """The URL is dead: a fresh one while the clip may live, the end when its time is over too."""
-        context = self._context
         flight.dead_urls += 1
-        expires_at = flight.expires_at or (flight.job.submitted_at or context.now()) + UNKNOWN_EXPIRY
-        if flight.dead_urls < DEAD_URLS or context.now() < expires_at:
-            self._retry(flight, "the URL no longer works")
-            return
-        message = f"the clip expired at the provider on {expires_at:%Y-%m-%d %H:%M} UTC before it was downloaded"
+        if flight.dead_urls >= DEAD_URLS and self._is_over(flight):
+            await self._expired(flight)
+        else:
+            self._retry(flight, why)
+
+    async def _not_now(self, flight: Flight, why: NotNow) -> None:
+        """Tried again for as long as it may live; a server that is there and never serves it has lost it in the end."""
+        if why.answered and flight.failures + 1 >= DOWNLOAD_TRIES and self._is_over(flight):
+            await self._expired(flight)
+        else:
+            self._retry(flight, str(why))
+
+    def _is_over(self, flight: Flight) -> bool:
+        return self._context.now() >= self._end_of(flight)
+
+    def _end_of(self, flight: Flight) -> datetime:
+        return flight.expires_at or (flight.job.submitted_at or self._context.now()) + UNKNOWN_EXPIRY
+
+    async def _expired(self, flight: Flight) -> None:
+        context, at = self._context, self._end_of(flight)
+        message = f"the clip expired at the provider on {at:%Y-%m-%d %H:%M} UTC before it was downloaded"
         await context.writer.run(context.store.record_expired, flight.job.id, message=message, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.EXPIRED, reason="expired", message=message)
+
+    def _leave(self) -> None:
+        """To the next run."""
+        self._context.board.left += 1
+        self._context.board.wake()
 
     def _retry(self, flight: Flight, why: str) -> None:
         """Ask for a fresh URL and try again, a little later each time."""
@@ -178,11 +173,26 @@ class Fetcher:
         flight.failures += 1
         flight.url = None
         if flight.failures >= DOWNLOAD_TRIES:
-            board.left += 1
             context.held("download", f"{flight.job.key} could not be downloaded ({why}); the next run tries again")
-            board.wake()
+            self._leave()
             return
         floor = context.limits.poll_floor
         wait = backoff(flight.failures, first=floor / 5, chance=context.chance.random())
         now = anyio.current_time()
         board.fly(flight, max(now + wait, flight.asked_at + floor))
+
+
+def _clip(path: Path, facts: clips.ClipFacts, *, size: int | None = None, sha256: str | None = None) -> Clip:
+    """What is recorded of a clip; size and digest are read from the file where they are not known."""
+    if sha256 is None:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Clip(
+        path=str(path),
+        bytes=path.stat().st_size if size is None else size,
+        sha256=sha256,
+        duration=facts.duration,
+        width=facts.width,
+        height=facts.height,
+        sound=facts.sound,
+    )

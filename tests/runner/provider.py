@@ -86,6 +86,10 @@ class File:
     breaks_at: int | None = None
     takes: float | None = None
     error: str | None = None
+    etag: str | None = None
+    """With one, a file can be gone on with where it broke off."""
+    part: tuple | None = None
+    """(start, length) that a part says it is, where that is a lie."""
 
 
 def refusal(status, code="", message="", *, takes=None, **headers):
@@ -178,6 +182,8 @@ class ScriptedProvider:
         self.under_way = Counter()
         self.peaks = Counter()
         self.refetched = Counter()
+        self.rests = []
+        """What each download asked for: None is the whole file."""
         self._posting = set()
 
     # what tests ask
@@ -270,9 +276,10 @@ class ScriptedProvider:
             return await self._answer(self._reply("balance", "*"), "balance", None, healthy)
 
     @asynccontextmanager
-    async def download(self, url):
+    async def download(self, url, *, rest=None):
         task = self.tasks[url.split("/")[3]]
         self._log("download", task.key)
+        self.rests.append(rest)
         file = self._reply("download", task.key)
         with self._during("download"):
             if isinstance(file, Reply):  # an outage is for everybody
@@ -281,13 +288,18 @@ class ScriptedProvider:
                 file = File(status=200 if anyio.current_time() < task.expires_at else 404)
             await anyio.sleep(self.takes["download"] if file.takes is None else file.takes)
             content = file.content(task.content) if callable(file.content) else file.content or task.content
-            async with aclosing(_stream(content, file.breaks_at)) as chunks:
+            length = len(content) if file.length == -1 else file.length
+            start = rest.start if rest and file.status == 206 else 0
+            async with aclosing(_stream(content[start:], file.breaks_at)) as chunks:
+                start, length = file.part or (start, length)
                 yield Download(
                     status=file.status,
-                    length=len(content) if file.length == -1 else file.length,
+                    length=length,
                     content_type="video/mp4",
                     chunks=chunks,
                     error=file.error,
+                    start=start,
+                    etag=file.etag,
                 )
 
     # its own life

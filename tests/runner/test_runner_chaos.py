@@ -70,9 +70,9 @@ class Mortal:
         return await self._call(partial(self._provider.upload, image, **names))
 
     @asynccontextmanager
-    async def download(self, url):
+    async def download(self, url, *, rest=None):
         self._life.tick()
-        async with self._provider.download(url) as download:
+        async with self._provider.download(url, rest=rest) as download:
             self._life.tick()
             yield download
 

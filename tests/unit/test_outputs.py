@@ -7,11 +7,13 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from batchrunner.durable import COLLECT_AGAIN, MARK, SEND_AGAIN, storage_error, write_whole
 from batchrunner.errors import ExitCode, StorageError
-from batchrunner.outputs import COLLECT_AGAIN, MARK, SEND_AGAIN, OutputFolder, storage_error, write_whole
+from batchrunner.outputs import OutputFolder
 from batchrunner.report import page
 from batchrunner.store.memory import MemoryStore
 
@@ -29,6 +31,13 @@ def written(folder, output="a.mp4", content=CLIP, owner="task_1"):
         part.write(content[start : start + 4096])
     part.sync()
     return part
+
+
+def published(folder, part, owner="task_1"):
+    """Give it its name, and record it as a run does."""
+    path = part.publish()
+    folder.recorded(str(part.final.relative_to(folder.root)), owner=owner)
+    return path
 
 
 def files(folder):
@@ -52,7 +61,7 @@ def child(code, *, cwd):
 def test_a_clip_gets_its_name_when_it_is_whole(folder):
     with written(folder) as part:
         assert files(folder) == [part.path.name]
-        assert part.publish() == folder.root / "a.mp4"
+        assert published(folder, part) == folder.root / "a.mp4"
     assert files(folder) == ["a.mp4"]
     assert (folder.root / "a.mp4").read_bytes() == CLIP
     assert part.size == len(CLIP)
@@ -61,7 +70,7 @@ def test_a_clip_gets_its_name_when_it_is_whole(folder):
 
 def test_folders_of_an_output_are_made(folder):
     with written(folder, "day 1/猫/a.mp4") as part:
-        assert part.publish() == folder.root / "day 1" / "猫" / "a.mp4"
+        assert published(folder, part) == folder.root / "day 1" / "猫" / "a.mp4"
 
 
 def test_what_is_not_published_leaves_nothing(folder):
@@ -78,7 +87,7 @@ def test_an_error_leaves_nothing(folder):
 
 def test_what_is_set_aside_is_kept_under_a_name_that_no_one_takes_for_a_clip(folder):
     with written(folder) as part:
-        assert part.set_aside() == folder.root / "a.mp4.bad"
+        assert part.set_aside(whole=True) == folder.root / "a.mp4.bad"
     assert files(folder) == ["a.mp4.bad"]
 
 
@@ -87,14 +96,14 @@ def test_the_part_of_a_run_that_died_is_begun_anew(folder):
     first.file.close()  # its process is gone, its file is not
     with written(folder) as part:
         assert part.path == first.path
-        part.publish()
+        published(folder, part)
     assert (folder.root / "a.mp4").read_bytes() == CLIP
 
 
 def test_two_tasks_for_one_name_do_not_write_into_each_other(folder):
     with written(folder, owner="task_1") as one, written(folder, owner="task_2", content=b"other") as other:
         assert one.path != other.path
-        assert one.publish() != other.publish()
+        assert published(folder, one) != published(folder, other, "task_2")
     assert files(folder) == ["a (2).mp4", "a.mp4"]
 
 
@@ -105,7 +114,7 @@ def test_a_foreign_file_is_never_replaced(folder):
     folder.root.mkdir()
     (folder.root / "a.mp4").write_bytes(b"mine")
     with written(folder) as part:
-        assert part.publish() == folder.root / "a (2).mp4"
+        assert published(folder, part) == folder.root / "a (2).mp4"
     assert (folder.root / "a.mp4").read_bytes() == b"mine"
     assert (folder.root / "a (2).mp4").read_bytes() == CLIP
 
@@ -115,17 +124,17 @@ def test_the_next_free_number(folder):
     for name in ("a.mp4", "a (2).mp4", "a (3).mp4", "a (5).mp4"):
         (folder.root / name).write_bytes(name.encode())
     with written(folder) as part:
-        assert part.publish() == folder.root / "a (4).mp4"
+        assert published(folder, part) == folder.root / "a (4).mp4"
     assert (folder.root / "a (5).mp4").read_bytes() == b"a (5).mp4"
 
 
 def test_this_very_clip_is_the_answer(folder):
     """The run died between the name and its record: the next one finds what it has fetched already."""
     with written(folder) as part:
-        part.publish()
+        published(folder, part)
     before = (folder.root / "a.mp4").stat()
     with written(folder) as part:
-        assert part.publish() == folder.root / "a.mp4"
+        assert published(folder, part) == folder.root / "a.mp4"
     assert files(folder) == ["a.mp4"]
     assert (folder.root / "a.mp4").stat().st_ino == before.st_ino
 
@@ -135,7 +144,7 @@ def test_this_very_clip_under_a_number_is_the_answer_too(folder):
     (folder.root / "a.mp4").write_bytes(b"mine")
     for _ in range(2):
         with written(folder) as part:
-            assert part.publish() == folder.root / "a (2).mp4"
+            assert published(folder, part) == folder.root / "a (2).mp4"
     assert files(folder) == ["a (2).mp4", "a.mp4"]
 
 
@@ -163,7 +172,7 @@ def test_whatever_has_the_name_a_clip_gets_the_next_one(folder, occupy):
     folder.root.mkdir()
     occupy(folder.root / "a.mp4")
     with written(folder) as part:
-        assert part.publish() == folder.root / "a (2).mp4"
+        assert published(folder, part) == folder.root / "a (2).mp4"
 
 
 def test_without_hard_links_a_foreign_file_is_not_replaced_either(folder, monkeypatch):
@@ -174,7 +183,7 @@ def test_without_hard_links_a_foreign_file_is_not_replaced_either(folder, monkey
     folder.root.mkdir()
     (folder.root / "a.mp4").write_bytes(b"mine")
     with written(folder) as part:
-        assert part.publish() == folder.root / "a (2).mp4"
+        assert published(folder, part) == folder.root / "a (2).mp4"
     assert files(folder) == ["a (2).mp4", "a.mp4"]
     assert (folder.root / "a.mp4").read_bytes() == b"mine"
 
@@ -205,6 +214,28 @@ def test_a_crash_after_the_name_leaves_the_whole_clip(tmp_path):
     assert (tmp_path / "out/a.mp4").read_bytes() == b"x" * 100_000
 
 
+def test_the_next_run_knows_the_clip_that_was_not_recorded(tmp_path):
+    """C11: the clip is durable and `done` is not. Its second name tells it from every file of the user's."""
+    out = OutputFolder(tmp_path / "out")
+    out.root.mkdir()
+    (out.root / "a.mp4").write_bytes(b"mine")
+    assert child(CRASH_AFTER_NAME, cwd=tmp_path).returncode == 7
+    assert out.published("a.mp4", owner="task_1") == out.root / "a (2).mp4"
+    assert out.published("a.mp4", owner="task_2") is None
+    out.recorded("a.mp4", owner="task_1")
+    assert out.published("a.mp4", owner="task_1") is None
+    assert files(out) == ["a (2).mp4", "a.mp4"]
+
+
+@pytest.mark.parametrize("name", [None, "a.mp4"])
+def test_a_part_without_a_name_is_no_clip(tmp_path, name):
+    assert child(WRITE + "part.sync(); os._exit(7)", cwd=tmp_path).returncode == 7
+    out = OutputFolder(tmp_path / "out")
+    if name:
+        (out.root / name).write_bytes(b"x" * 100_000)
+    assert out.published("a.mp4", owner="task_1") is None
+
+
 def test_the_next_run_does_not_empty_a_clip_that_has_its_name(tmp_path):
     """Nothing half-written ever has a final name: not either when a run died between the name and its record."""
     assert child(CRASH_AFTER_NAME, cwd=tmp_path).returncode == 7
@@ -213,6 +244,52 @@ def test_the_next_run_does_not_empty_a_clip_that_has_its_name(tmp_path):
 
 
 # no room, no rights
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "size", "fits"),
+    [
+        (600 << 20, 1 << 40, 5 << 20, True),
+        (600 << 20, 1 << 40, 100 << 20, False),
+        (500 << 20, 1 << 40, 0, False),
+        (900, 1000, 800, True),  # of a small disk a twentieth is kept
+        (900, 1000, 851, False),
+    ],
+)
+def test_what_would_fill_the_disk_is_not_fetched(folder, monkeypatch, free, total, size, fits):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free, total=total))
+    if fits:
+        folder.make_room(size)
+        return
+    with pytest.raises(StorageError, match="nearly full") as caught:
+        folder.make_room(size)
+    assert "no paid clip is lost" in str(caught.value)
+    assert COLLECT_AGAIN in caught.value.fix
+
+
+def test_a_folder_inside_that_leads_elsewhere_is_refused(folder, tmp_path):
+    folder.root.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (folder.root / "day").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="leads out of"):
+        folder.part("day/a.mp4", owner="task_1")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_is_no_clip_is_kept_in_part(folder):
+    with written(folder, content=b"<" * (3 << 20)) as part:
+        assert part.set_aside(whole=False).stat().st_size == 1 << 20
+
+
+def test_a_part_that_is_begun_again_is_another_file(folder):
+    with written(folder, content=b"the old one, longer") as part:
+        part.restart()
+        part.write(b"new")
+        part.sync()
+        published(folder, part)
+    assert (folder.root / "a.mp4").read_bytes() == b"new"
+    assert (part.size, part.sha256) == (3, hashlib.sha256(b"new").hexdigest())
+
 
 FULL = "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
 SAY = "except StorageError as error:\n    print(error, error.fix, sep='|')\n"
@@ -303,7 +380,7 @@ def test_what_is_set_aside_replaces_nothing(folder):
     (folder.root / "a.mp4.bad").write_bytes(b"mine")
     for _ in range(2):  # the same file again needs no other name
         with written(folder) as part:
-            assert part.set_aside() == folder.root / "a.mp4 (2).bad"
+            assert part.set_aside(whole=True) == folder.root / "a.mp4 (2).bad"
     assert files(folder) == ["a.mp4 (2).bad", "a.mp4.bad"]
     assert (folder.root / "a.mp4.bad").read_bytes() == b"mine"
 
