@@ -115,6 +115,7 @@ class HttpClient:
 
     async def __aenter__(self) -> Self:
         headers = {"Authorization": f"Bearer {self._key}", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
+        self._tls = httpx.create_ssl_context()  # reads the authorities once, not for each client
         fresh = httpx.Limits(max_keepalive_connections=0)
         kept = httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL)
         enter = self._stack.enter_async_context
@@ -137,6 +138,7 @@ class HttpClient:
             limits=limits,
             timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
+            verify=self._tls,
             trust_env=not is_loopback(self.host),  # a proxy leads to the provider, never to this machine
             transport=self._transport,
         )
