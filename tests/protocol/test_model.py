@@ -65,7 +65,7 @@ def test_every_promise_has_its_mutant():
     assert {field.name for field in dataclasses.fields(Protocol)} == set(MUTANTS)
 
 
-BEYOND = {JobEvent.FINISHED, JobEvent.VANISHED, JobEvent.SAVED, JobEvent.EXPIRED, JobEvent.BAD_FILE}
+BEYOND = {JobEvent.FINISHED, JobEvent.VANISHED, JobEvent.SAVED, JobEvent.EXPIRED, JobEvent.BAD_FILE, JobEvent.REOPENED}
 """What happens to a task that is known; no purchase begins or ends there."""
 BEFORE = {JobEvent.REJECTED, JobEvent.CANCELLED}
 """What happens to a job that nothing was ever sent for."""
