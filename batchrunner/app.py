@@ -136,7 +136,7 @@ async def _connect(
     from batchrunner.emulator.server import Emulator  # it loads a web server, which only a rehearsal needs
 
     state = database.with_name(database.name + ".emulator")
-    emulator = stack.enter_context(Emulator.start(state_dir=state, speed=request.speed))
+    emulator = stack.enter_context(Emulator.start(state_dir=state, speed=request.speed, full_clips=request.full_clips))
     http = await stack.enter_async_context(HttpClient(emulator.base_url, EMULATOR_KEY))
     return ToApis(http, dialect=dialect, endpoint=EMULATOR)
 

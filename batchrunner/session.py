@@ -57,6 +57,8 @@ class RunRequest:
     out: Path | None = None
     emulator: bool = False
     speed: float = EMULATOR_SPEED
+    full_clips: bool = False
+    """Of the emulator: in the size that they are billed by."""
     max_in_flight: int | None = None
     max_cost: int | None = None
     """Micro-units."""

@@ -47,6 +47,7 @@ class RunCommand(click.Command):
 @click.option("--yes", is_flag=True, help="Buy without asking.")
 @click.option("--emulator", metavar="[=SCENARIO]", help="Rehearse on the embedded emulator: no key, no money.")
 @click.option("--speed", type=click.FloatRange(min=0.1, max=100_000), help="How fast the emulator's time runs [100].")
+@click.option("--clips", type=click.Choice(["tiny", "full"]), help="How large the emulator's clips are [tiny].")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
 @click.option("--max-cost", type=Amount(), help="What the batch may cost in all; needs `prices` in the manifest.")
 @click.option("--deadline", type=TimeOfDay(), help="Begin nothing after this time of day.")
@@ -67,6 +68,7 @@ def command(
     yes: bool,
     emulator: str | None,
     speed: float | None,
+    clips: str | None,
     max_in_flight: int | None,
     max_cost: int | None,
     deadline: time | None,
@@ -89,6 +91,8 @@ def command(
         raise UsageError(f"there is no scenario {emulator!r}", fix=f"scenarios: {', '.join(SCENARIOS)}")
     if speed is not None and emulator is None:
         raise UsageError("--speed is the emulator's: a real provider takes its time", fix="add --emulator")
+    if clips is not None and emulator is None:
+        raise UsageError("--clips is the emulator's: a real provider's come as they are billed", fix="add --emulator")
     request = RunRequest(
         manifest=manifest,
         prompts=prompts,
@@ -98,6 +102,7 @@ def command(
         out=out,
         emulator=emulator is not None,
         speed=speed or EMULATOR_SPEED,
+        full_clips=clips == "full",
         max_in_flight=max_in_flight,
         max_cost=max_cost,
         deadline=deadline,

@@ -21,7 +21,7 @@ import av
 from PIL import Image, ImageOps
 
 FPS = 24
-SIZES = {
+TINY = {
     ("std", "16:9"): (320, 180),
     ("std", "9:16"): (180, 320),
     ("std", "1:1"): (240, 240),
@@ -29,7 +29,16 @@ SIZES = {
     ("pro", "9:16"): (270, 480),
     ("pro", "1:1"): (360, 360),
 }
-"""Small on purpose: a real 1080p clip takes seconds to render (UX notes §4.1)."""
+"""Width and height by default; a real 1080P clip takes seconds to render (UX notes §4.1)."""
+FULL = {
+    ("std", "16:9"): (1280, 720),
+    ("std", "9:16"): (720, 1280),
+    ("std", "1:1"): (720, 720),
+    ("pro", "16:9"): (1920, 1080),
+    ("pro", "9:16"): (1080, 1920),
+    ("pro", "1:1"): (1080, 1080),
+}
+"""As they are billed: 720P and 1080P (API page)."""
 VARIANTS = 12
 """Patterns that prompts are spread over, so that bulk runs find their clips in the cache."""
 ZOOM_STILLS, ZOOM = 12, 0.15
@@ -55,10 +64,17 @@ class ClipSpec:
     """Seconds."""
     aspect_ratio: str
     audio: bool
+    full: bool = False
+    """In the size of its billing class."""
     variant: int = 0
     """Which pattern, without images."""
     images: tuple[str, ...] = ()
     """Names in the image store, which are content hashes."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return (FULL if self.full else TINY)[self.mode, self.aspect_ratio]
 
     @property
     def key(self) -> str:
@@ -86,7 +102,7 @@ def open_image(source: Path) -> Image.Image:
 
 def render(spec: ClipSpec, images: list[Image.Image], target: Path) -> None:
     """Write the clip to `target`, the index in front so that it plays while it loads."""
-    size = SIZES[spec.mode, spec.aspect_ratio]
+    size = spec.size
     stills = [_yuv(picture) for picture in _pictures(spec, images, size)]
     frames = spec.duration * FPS
     with av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as container:

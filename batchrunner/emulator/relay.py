@@ -54,8 +54,12 @@ class Relay:
         seed: int = 0,
         credits: int | None = CREDITS,
         config: Config | None = None,
+        full_clips: bool = False,
     ) -> None:
-        """`speed` seconds of a task's life pass in one; `credits` None is a key without a limit."""
+        """`speed` seconds of a task's life pass in one; `credits` None is a key without a limit.
+
+        `full_clips` have the size that they are billed by, others a few hundred pixels.
+        """
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")
         self.clock, self.credits, self.speed = clock, credits, speed
@@ -75,7 +79,9 @@ class Relay:
         self.links = Links.open(state_dir / "secret")
         self.images = ImageStore(state_dir / "uploads")
         self.ledger = Ledger(state_dir / "ledger.jsonl")
-        self.workshop = Workshop(ledger=self.ledger, images=self.images, clips=state_dir / "clips", clock=clock)
+        self.workshop = Workshop(
+            ledger=self.ledger, images=self.images, clips=state_dir / "clips", clock=clock, full=full_clips
+        )
         self.chances = Chances(self.ledger, speed=speed)
         self.group = "default"
         self.rate_limits: RateLimits | None = RateLimits(self.group, speed=speed)

@@ -67,6 +67,7 @@ class Emulator:
         credits: int | None = CREDITS,
         config: Config | None = None,
         clock: Clock | None = None,
+        full_clips: bool = False,
     ) -> Self:
         """Start it; when this returns it takes connections. Port 0 is any free one, and the clock the real one."""
         listener = _listen(port)
@@ -78,6 +79,7 @@ class Emulator:
                 seed=seed,
                 credits=credits,
                 config=config,
+                full_clips=full_clips,
             )
         except OSError as error:
             listener.close()
@@ -117,6 +119,7 @@ def serve(
     seed: int = 0,
     config: Config | None = None,
     manual_clock: bool = False,
+    full_clips: bool = False,
     on_ready: Callable[[str], None] = lambda base_url: None,
 ) -> int:
     """Run the emulator until SIGINT or SIGTERM, and return which. `on_ready` is told the base URL. Main thread only.
@@ -126,7 +129,16 @@ def serve(
     clock: Clock = SteadyClock()
     if manual_clock:
         clock = ManualClock(clock())
-    start = partial(Emulator.start, state_dir=state_dir, speed=speed, port=port, seed=seed, config=config, clock=clock)
+    start = partial(
+        Emulator.start,
+        state_dir=state_dir,
+        speed=speed,
+        port=port,
+        seed=seed,
+        config=config,
+        clock=clock,
+        full_clips=full_clips,
+    )
     with _stop_signal() as stopped, start() as emulator:
         on_ready(emulator.base_url)
         return stopped()

@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from batchrunner.emulator.clips import ClipSpec, open_image, render, variant_of
@@ -78,8 +79,11 @@ class Crew:
 class Workshop:
     """Fetches and renders for a ledger's entries."""
 
-    def __init__(self, *, ledger: Ledger, images: ImageStore, clips: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, ledger: Ledger, images: ImageStore, clips: Path, clock: Callable[[], float], full: bool = False
+    ) -> None:
         self._ledger, self._images, self._clips, self._clock = ledger, images, clips, clock
+        self._full = full
         clips.mkdir(parents=True, exist_ok=True)
         self._render_lock = threading.Lock()
         self._fetchers = Crew("fetch", FETCHERS, self._fetch)
@@ -87,7 +91,10 @@ class Workshop:
 
     def take(self, entry: Entry) -> None:
         """Get an accepted task's images, and its clip ready for the download."""
-        (self._fetchers if entry.inputs is None else self._renderer).take(entry)
+        if entry.inputs is None:
+            self._fetchers.take(entry)
+        elif self.ready(entry) is None:
+            self._renderer.take(entry)
 
     def wait(self) -> None:
         """Return when everything taken so far is done."""
@@ -103,9 +110,14 @@ class Workshop:
         for crew in crews:
             crew.join(deadline)
 
+    def ready(self, entry: Entry) -> Path | None:
+        """The file of a task's clip if it is in the cache: in no time, so that nothing waits in a thread for it."""
+        path = self._path(self._spec(entry))
+        return path if path.exists() else None
+
     def clip(self, entry: Entry) -> Path:
         """The file of a task whose images are known, rendered now unless it is in the cache."""
-        return self._file(_spec(entry))
+        return self._file(self._spec(entry))
 
     def wrong_clip(self, entry: Entry) -> Path:
         """A clip that somebody else asked for: of another length and shape, and without the given frames."""
@@ -116,11 +128,12 @@ class Workshop:
                 duration=10 if submission.duration == 5 else 5,
                 aspect_ratio="9:16" if submission.aspect_ratio == "16:9" else "16:9",
                 audio=submission.audio,
+                full=self._full,
             )
         )
 
     def _file(self, spec: ClipSpec) -> Path:
-        path = self._clips / f"{spec.key}.clip"  # not .mp4: what people look for among their files are their clips
+        path = self._path(spec)
         if path.exists():
             return path
         with self._render_lock:
@@ -129,6 +142,13 @@ class Workshop:
                 render(spec, [open_image(self._images.folder / name) for name in spec.images], part)
                 part.replace(path)
         return path
+
+    def _spec(self, entry: Entry) -> ClipSpec:
+        spec = _spec(entry)
+        return replace(spec, full=True, variant=0) if self._full else spec  # full ones take seconds: prompts share one
+
+    def _path(self, spec: ClipSpec) -> Path:
+        return self._clips / f"{spec.key}.clip"  # not .mp4: what people look for among their files are their clips
 
     def _fetch(self, entry: Entry) -> None:
         try:

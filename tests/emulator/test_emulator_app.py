@@ -280,6 +280,19 @@ class TestResults:
         assert (await client.get(f"/files/task_1.mp4{query}")).status_code == 403
 
 
+class TestClips:
+    async def test_full_clips_share_one_pattern(self, open_relay: Any, connect: Any, clock: Any) -> None:
+        relay = open_relay(full_clips=True)
+        tags = set()
+        async with connect(relay) as client:
+            for number in range(4):
+                url = await result_url(client, relay, clock, prompt=f"cat {number}", aspect_ratio="1:1")
+                tags.add((await client.head(url)).headers["etag"])
+            with av.open(BytesIO((await client.get(url)).content)) as container:
+                assert (container.streams.video[0].width, container.streams.video[0].height) == (720, 720)
+        assert len(tags) == 1
+
+
 class TestRestart:
     """A second relay on the same state folder, as after SIGKILL, and on another port."""
 

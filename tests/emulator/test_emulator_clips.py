@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from operator import mul
 from pathlib import Path
 
 import av
 import pytest
-from PIL import Image, ImageChops, ImageOps, ImageStat
+from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageStat
 
-from batchrunner.emulator.clips import SIZES, VARIANTS, ClipSpec, open_image, render, variant_of
+from batchrunner.emulator.clips import TINY, VARIANTS, ClipSpec, open_image, render, variant_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def photos() -> list[Image.Image]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "aspect_ratio", "audio"), [(*shape, number % 2 == 1) for number, shape in enumerate(SIZES)]
+    ("mode", "aspect_ratio", "audio"), [(*shape, number % 2 == 1) for number, shape in enumerate(TINY)]
 )
 def test_text_to_video(mode: str, aspect_ratio: str, audio: bool, tmp_path: Path) -> None:
     clip = tmp_path / "clip.part"  # the name does not say what it is
@@ -75,7 +77,7 @@ def test_text_to_video(mode: str, aspect_ratio: str, audio: bool, tmp_path: Path
     content = clip.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
     decoded = decode(clip)
-    assert (len(decoded.frames), decoded.duration, decoded.size) == (120, 5.0, SIZES[mode, aspect_ratio])
+    assert (len(decoded.frames), decoded.duration, decoded.size) == (120, 5.0, TINY[mode, aspect_ratio])
     assert decoded.sound == (pytest.approx(5.0, abs=0.001) if audio else None)
     assert difference(decoded.frames[0], decoded.frames[12]) > 2  # it moves
     width, height = (int(side) for side in aspect_ratio.split(":"))
@@ -117,6 +119,75 @@ def test_a_pair_becomes_a_cross_fade(
     assert difference(first, last) > 40
 
 
+def ssim(one: Image.Image, other: Image.Image) -> float:
+    """Structural similarity of the brightness, 1 for equal pictures: the mean over windows of 8 × 8 pixels (Wang 2004)."""
+    width, height = one.size
+    left, right = (list(image.convert("L").tobytes()) for image in (one, other))
+    scores = []
+    for x, y in product(range(0, width - 7, 8), range(0, height - 7, 8)):
+        rows = [slice(at := row * width + x, at + 8) for row in range(y, y + 8)]
+        a, b = ([value for row in rows for value in image[row]] for image in (left, right))
+        mean_a, mean_b = sum(a) / 64, sum(b) / 64
+        square_a, square_b = (sum(map(mul, values, values)) / 64 for values in (a, b))
+        product_ab = sum(map(mul, a, b)) / 64
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        alike = (2 * mean_a * mean_b + c1) * (2 * (product_ab - mean_a * mean_b) + c2)
+        scores.append(alike / ((mean_a**2 + mean_b**2 + c1) * (square_a - mean_a**2 + square_b - mean_b**2 + c2)))
+    return sum(scores) / len(scores)
+
+
+def scene(number: int, size: tuple[int, int]) -> Image.Image:
+    """A picture as a camera makes it: planes and edges at every scale, and a little noise."""
+    width, height = size
+    sky = Image.linear_gradient("L").rotate(90 * number).resize(size)
+    shape = Image.effect_mandelbrot(size, (-2 + number / 4, -1.2, 0.8, 1.2), 30)
+    image = Image.merge("RGB", (sky, Image.blend(sky, shape, 0.5), shape))
+    draw = ImageDraw.Draw(image)
+    for step in range(12):
+        at = (number * 3 + step * 5) % 12 / 12
+        box = (at * width, step / 14 * height, at * width + width / 9, (step + 2) / 14 * height)
+        draw.rectangle(box, fill=f"hsl({(number * 77 + step * 30) % 360}, 70%, 50%)", outline="white", width=2)
+    return Image.blend(image, Image.effect_noise(size, 60).convert("RGB"), 0.08)
+
+
+SHAPES = [((1376, 768), (1376, 768)), ((999, 401), (401, 999)), ((333, 334), (640, 301))]
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@pytest.mark.parametrize(("mode", "aspect_ratio"), [("std", "16:9"), ("pro", "9:16"), ("std", "1:1")])
+def test_a_pair_begins_and_ends_with_its_pictures(
+    shapes: tuple[tuple[int, int], tuple[int, int]], mode: str, aspect_ratio: str, tmp_path: Path
+) -> None:
+    begins_and_ends(shapes, tmp_path, mode=mode, aspect_ratio=aspect_ratio)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "aspect_ratio"), [("std", "9:16"), ("pro", "16:9")])
+def test_so_does_one_in_full_size(mode: str, aspect_ratio: str, tmp_path: Path) -> None:
+    begins_and_ends(SHAPES[0], tmp_path, mode=mode, aspect_ratio=aspect_ratio, full=True)
+
+
+def begins_and_ends(shapes: tuple[tuple[int, int], tuple[int, int]], folder: Path, **fields: object) -> None:
+    pair = [scene(number, size) for number, size in enumerate(shapes)]
+    wanted = spec(**fields)
+    render(wanted, pair, folder / "clip.mp4")
+    decoded = decode(folder / "clip.mp4")
+    assert decoded.size == wanted.size
+    first, last = (ImageOps.fit(image, decoded.size) for image in pair)
+    assert ssim(decoded.frames[0], first) > 0.9
+    assert ssim(decoded.frames[-1], last) > 0.9
+    assert ssim(first, last) < 0.7
+
+
+@pytest.mark.parametrize(("mode", "height"), [("std", 720), ("pro", 1080)])
+@pytest.mark.parametrize("aspect_ratio", ["16:9", "9:16", "1:1"])
+def test_full_clips_have_the_lines_that_are_billed(mode: str, height: int, aspect_ratio: str) -> None:
+    size = spec(mode=mode, aspect_ratio=aspect_ratio, full=True).size
+    width, tall = (int(side) for side in aspect_ratio.split(":"))
+    assert min(size) == height
+    assert size[0] * tall == size[1] * width
+
+
 def test_the_same_spec_makes_the_same_bytes(photos: list[Image.Image], tmp_path: Path) -> None:
     for name in ("a", "b"):
         render(spec(audio=True), photos, tmp_path / name)
@@ -124,7 +195,15 @@ def test_the_same_spec_makes_the_same_bytes(photos: list[Image.Image], tmp_path:
 
 
 def test_keys_tell_contents_apart() -> None:
-    specs = [spec(), spec(variant=1), spec(audio=True), spec(mode="pro"), spec(images=("a",)), spec(images=("a", "b"))]
+    specs = [
+        spec(),
+        spec(variant=1),
+        spec(audio=True),
+        spec(mode="pro"),
+        spec(full=True),
+        spec(images=("a",)),
+        spec(images=("a", "b")),
+    ]
     assert len({one.key for one in specs}) == len(specs)
     assert spec().key == spec().key
 
