@@ -37,6 +37,7 @@ def document() -> Schema:
                 "Submission": _submission(),
                 "Task": _task(),
                 "Error": _error(),
+                "RelayError": _closed({"code": _STRING, "message": _STRING, "data": {"type": "null"}}),
                 "Upload": _upload(),
                 "Unsuccessful": _closed({"success": {"const": False}, "message": _STRING}),
                 "Balance": _balance(),
@@ -215,6 +216,7 @@ def _submit() -> Schema:
             "400": _refusal("A rule is broken; the message begins with the field."),
             "401": _refusal("No key."),
             "402": _refusal("Not enough credits."),
+            "429": _too_many("Faster than the group may submit, or as many tasks run as may.", "Error", "RelayError"),
         },
     }
 
@@ -229,6 +231,7 @@ def _status() -> Schema:
             "200": _json("The task.", "Task"),
             "401": _refusal("No key."),
             "404": _refusal("There is no such task."),
+            "429": _too_many("Faster than the group may ask.", "Error"),
         },
     }
 
@@ -307,6 +310,12 @@ def _ref(name: str) -> Schema:
 
 def _json(description: str, name: str) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": _ref(name)}}}
+
+
+def _too_many(description: str, *names: str) -> Schema:
+    seconds = {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds."}
+    content = {"application/json": {"schema": {"anyOf": [_ref(name) for name in names]}}}
+    return {"description": description, "content": content, "headers": {"Retry-After": seconds}}
 
 
 def _refusal(description: str) -> Schema:
