@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import unquote
 
+import anyio
 import httpx
 import pytest
 from PIL import Image
@@ -25,15 +27,21 @@ KEY = "sk-contract-tests"
 CAT = VideoRequest(prompt="a cat, 一只猫")
 PRICE = 84
 """Credits for five seconds of 720P in the emulator's price list, which the script follows."""
-CREDITS = 1_000
+CREDITS = 2_000
+GONE = "http://127.0.0.1:9/gone.png"
+"""A picture that nobody can have."""
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"  # as app.py runs it
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
 
 
-# the script: a server of documented answers
+# the script: the exchanges of the API's own pages, which are data
+
+TRANSCRIPT = json.loads(Path(__file__).with_name("toapis.json").read_text("utf-8"))
+PAGE_REQUESTS = TRANSCRIPT["requests"]
+"""The API page's own examples."""
 
 
 def answer(status, value=None, *, content=b"", headers=None):
@@ -43,13 +51,22 @@ def answer(status, value=None, *, content=b"", headers=None):
     return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))
 
 
+def played(name, **filled):
+    """A recorded answer, its words in angle brackets filled in."""
+    recorded = TRANSCRIPT["answers"][name]
+    text = json.dumps(recorded["body"])
+    for word, value in filled.items():
+        text = text.replace(f'"<{word}>"', json.dumps(value)).replace(f"<{word}>", str(value))
+    return answer(recorded["status"], content=text.encode(), headers=recorded.get("headers"))
+
+
 class Script:
-    """ToAPIs as its pages have it, in a few lines: what was asked, and what a page says comes back."""
+    """ToAPIs as its pages have it: it only chooses which recorded answer is next."""
 
     base_url = "https://toapis.com"
 
-    def __init__(self, clip, credits=CREDITS):
-        self.clip, self.credits = clip, credits
+    def __init__(self, clip, credits=CREDITS, says="completed"):
+        self.clip, self.credits, self.says = clip, credits, says
         self.tasks, self.bodies, self.asked = {}, [], []
 
     def __call__(self, request):
@@ -58,38 +75,34 @@ class Script:
         if request.headers["host"] == "files.toapis.com":
             return self.file(request)
         if request.headers.get("authorization") != f"Bearer {KEY}":
-            return self.error(401, "Invalid token", "authentication_error")
+            return played("wrong key")
         if (request.method, path) == ("POST", GENERATIONS):
             return self.submit(request)
         if (request.method, path) == ("POST", UPLOADS):
-            return self.upload(request)
+            return played("uploaded" if b"\x89PNG" in request.content else "no image")
         if (request.method, path) == ("GET", BALANCE):
-            return self.balance()
+            return played("balance", left=self.credits - self.spent, used=self.spent)
         return self.task(path.removeprefix(GENERATIONS + "/"))
-
-    def error(self, status, message, kind):
-        return answer(status, {"error": {"code": status, "message": message, "type": kind}})
 
     def submit(self, request):
         self.bodies.append(request.content)
         wire = json.loads(request.content)
+        if self.says == "too fast":
+            return played("too fast")
         if not wire["prompt"].strip():
-            return self.error(400, "prompt is required", "invalid_request_error")
+            return played("empty prompt")
         if self.spent + PRICE > self.credits:
-            return self.error(402, "Insufficient credits", "payment_required")
-        head = {"id": f"task_01K{len(self.tasks)}", "object": "generation.task", "model": wire["model"]}
-        head |= {"status": "queued", "created_at": 1, "client_business_id": wire["client_business_id"]}
-        self.tasks.setdefault(wire["client_business_id"], head)
-        return answer(200, self.tasks[wire["client_business_id"]])
+            return played("no money")
+        purchase = wire.get("client_business_id", f"none {len(self.bodies)}")
+        says = "failed" if GONE in wire.get("image_urls", ()) else self.says
+        task_id, _ = self.tasks.setdefault(purchase, (f"task_01K{len(self.tasks)}", says))
+        return played("accepted", id=task_id)
 
     def task(self, name):
-        for purchase, head in self.tasks.items():
-            if name in (purchase, head["id"]):
-                result = {"type": "video", "data": [{"url": f"https://files.toapis.com/{head['id']}?sig=1"}]}
-                expires = int((NOW + timedelta(hours=24)).timestamp())
-                done = {"status": "completed", "progress": 100, "result": result, "expires_at": expires}
-                return answer(200, head | done)
-        return self.error(404, "Task not found", "not_found_error")
+        for purchase, (task_id, says) in self.tasks.items():
+            if name in (purchase, task_id):
+                return played(says, id=task_id, purchase=purchase)
+        return played("unknown task")
 
     def file(self, request):
         assert "authorization" not in request.headers
@@ -97,20 +110,9 @@ class Script:
             return answer(403)
         return answer(200, content=self.clip, headers={"content-type": "video/mp4"})
 
-    def upload(self, request):
-        if b"\x89PNG" not in request.content:
-            return answer(400, {"success": False, "message": "Unsupported image type"})
-        data = {"id": "file_1", "url": "https://files.toapis.com/uploads/1_a.png", "mime_type": "image/png", "size": 1}
-        return answer(200, {"success": True, "message": "", "data": data})
-
     @property
     def spent(self):
         return PRICE * len(self.tasks)
-
-    def balance(self):
-        left = self.credits - self.spent
-        body = {"success": True, "message": "", "remain_credits": left, "used_credits": self.spent}
-        return answer(200, body | {"credits_per_usd": 200, "unlimited_quota": False})
 
     def accepted(self):
         return [hashlib.sha256(body).hexdigest() for body in self.bodies[: len(self.tasks)]]
@@ -119,8 +121,8 @@ class Script:
 class Rehearsal:
     """The emulator, whose tasks are finished as soon as anybody asks."""
 
-    def __init__(self, credits=CREDITS):
-        self.emulator = Emulator.start(speed=1e9, credits=credits)
+    def __init__(self, credits=CREDITS, speed=1e9):
+        self.emulator = Emulator.start(speed=speed, credits=credits)
         self.base_url = self.emulator.base_url
 
     def accepted(self):
@@ -140,10 +142,11 @@ def server(request, clip, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     credits = 0 if "broke" in request.node.name else CREDITS
+    slow = "takes_its_time" in request.node.name
     if request.param == "script":
-        yield Script(clip, credits)
+        yield Script(clip, credits, says="in progress" if slow else "completed")
         return
-    rehearsal = Rehearsal(credits)
+    rehearsal = Rehearsal(credits, speed=0.001 if slow else 1e9)
     yield rehearsal
     rehearsal.emulator.stop()
 
@@ -213,6 +216,14 @@ async def test_every_form_of_request_is_taken(connect, server, dialect, frames):
     async with http:
         _, found = await buy(provider, request, image_urls=urls)
     assert found.verdict is Verdict.ACCEPTED, found.answer.message
+
+
+async def test_the_examples_of_the_page_are_taken(provider, server):
+    bodies = [json.dumps(wire).encode() for wire in PAGE_REQUESTS]
+    for body in bodies:
+        found = classify.submission(await provider.submit(body), now=NOW)
+        assert found.verdict is Verdict.ACCEPTED, found.answer.message
+    assert server.accepted() == [hashlib.sha256(body).hexdigest() for body in bodies]
 
 
 async def test_a_refused_request_buys_nothing(provider, server):
@@ -377,6 +388,15 @@ async def test_a_wrong_key_stops_everything_and_buys_nothing(script):
     assert script.bodies == []
 
 
+async def test_too_fast_is_told_with_how_long_to_wait(script):
+    script.says = "too fast"
+    http = HttpClient(script.base_url, KEY, transport=httpx.MockTransport(script))
+    async with http:
+        _, found = await buy(ToApis(http, dialect=FrameDialect.URLS))
+    assert (found.verdict, found.retry_after) == (Verdict.REFUSED_FOR_NOW, 7.0)
+    assert script.accepted() == []
+
+
 async def test_the_documented_addresses_and_nothing_else(script):
     http = HttpClient(script.base_url, KEY, transport=httpx.MockTransport(script))
     provider = ToApis(http, dialect=FrameDialect.URLS)
@@ -393,26 +413,19 @@ async def test_the_documented_addresses_and_nothing_else(script):
     ]
 
 
-# only the emulator: a life in time
+# lives in time
 
 
-async def test_a_task_takes_its_time():
-    with Emulator.start(speed=0.001) as emulator:
-        http = HttpClient(emulator.base_url, KEY)
-        async with http:
-            provider = ToApis(http, dialect=FrameDialect.URLS)
-            _, found = await buy(provider)
-            assert await ask(provider, found.task_id) == Working("queued", 0)
+async def test_a_task_takes_its_time(provider):
+    _, found = await buy(provider)
+    assert isinstance(await ask(provider, found.task_id), Working)
 
 
-async def test_a_frame_that_cannot_be_had_fails_the_task():
-    with Emulator.start(speed=1e9) as emulator:
-        http = HttpClient(emulator.base_url, KEY)
-        async with http:
-            provider = ToApis(http, dialect=FrameDialect.URLS)
-            _, found = await buy(provider, image_urls=(f"{emulator.base_url}/uploads/nobody.png",))
-            outcome = await ask(provider, found.task_id)
-            while isinstance(outcome, Working):  # it looks for the picture first
-                outcome = await ask(provider, found.task_id)
+async def test_a_frame_that_cannot_be_had_fails_the_task(provider):
+    _, found = await buy(provider, image_urls=(GONE,))
+    assert found.verdict is Verdict.ACCEPTED
+    with anyio.fail_after(30):
+        while isinstance(outcome := await ask(provider, found.task_id), Working):
+            pass  # it looks for the picture first
     assert isinstance(outcome, TaskFailed)
-    assert outcome.message
+    assert "image" in outcome.message
