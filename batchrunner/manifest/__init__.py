@@ -17,7 +17,7 @@ from typing import Protocol
 
 from batchrunner.diagnostic import Diagnostic, Place, Severity
 from batchrunner.errors import ManifestError
-from batchrunner.manifest import names
+from batchrunner.manifest import lookalikes, names
 from batchrunner.manifest.diagnostics import ordered, render_github, render_json, render_text
 from batchrunner.manifest.expand import Expansion, Probe
 from batchrunner.manifest.expand import expand as _expand  # the name `expand` stays the module's
@@ -121,7 +121,7 @@ def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect, options
             problems.extend(expansion.warnings)
         except ManifestError as error:
             problems.extend(error.diagnostics)
-    found = ordered(problems)
+    found = ordered(lookalikes.explained(problems))
     if manifest is None or expansion is None or any(one.severity is Severity.ERROR for one in found):
         raise ManifestError(found)
     return Loaded(manifest=manifest, jobs=expansion.jobs, warnings=tuple(found), private_urls=expansion.private_urls)

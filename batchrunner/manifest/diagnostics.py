@@ -30,6 +30,7 @@ CODES = {
     "YAML013": "A scalar that does not fit its type, or a number that is too long.",
     "YAML014": "The file is not UTF-8.",
     "YAML015": "An alias inside the value that it names.",
+    "YAML016": "A full-width character where YAML needs the ordinary one.",
     "MAN100": "The manifest cannot be opened.",
     "MAN101": "An unknown key.",
     "MAN102": "A required key is missing.",

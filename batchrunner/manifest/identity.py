@@ -268,7 +268,13 @@ class Registry:
             other = writers.setdefault(names.same_file(job.output), job)
             if other is not job and other.key != job.key:
                 message = f"jobs `{other.key}` and `{job.key}` would both write {job.output}"
-                self.problems.error(spot, "MAN209", message, "put {key} into the filename, or change an id")
+                same = names.same_file(other.key) == names.same_file(job.key)
+                help = (
+                    "choose ids that differ in more than case"
+                    if same
+                    else "put {key} into the filename, or change an id"
+                )
+                self.problems.error(spot, "MAN209", message, help)
         checked: set[str] = set()
         for job, spot in zip(jobs, self._paths, strict=True):
             folder = names.same_file(job.output).rpartition("/")[0]

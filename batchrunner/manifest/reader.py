@@ -13,7 +13,7 @@ import yaml
 
 from batchrunner.diagnostic import Diagnostic, Severity
 from batchrunner.errors import ManifestError
-from batchrunner.manifest import traps
+from batchrunner.manifest import lookalikes, traps
 from batchrunner.manifest.scalars import ALLOWED_TAGS, MERGE, STR, CoreLoader, construct
 from batchrunner.manifest.source import Source, Span
 
@@ -68,7 +68,11 @@ class Document:
         """Where the value at `loc` stands; of its nearest parent when it is not in the file, of its key when empty."""
         _, key, node = self.trace(loc)
         span = _span(node)
-        return _span(key) if span.start == span.end and key is not None else span
+        if span.start == span.end and key is not None:
+            return _span(key)
+        if span.start == span.end > 0 and self.source.text[span.start - 1] == "-":  # an empty item: its dash
+            return Span(span.start - 1, span.end)
+        return span
 
     def key_span(self, loc: Loc) -> Span:
         """Where the key at `loc` stands; its value where there is no key."""
@@ -91,7 +95,7 @@ def read(source: Source) -> Document:
         scan = _scan(source)
         root = yaml.compose(source.text, Loader=CoreLoader)
     except yaml.YAMLError as error:
-        raise ManifestError([traps.explain(error, source)]) from None
+        raise ManifestError(lookalikes.explained([traps.explain(error, source)])) from None
     except (RecursionError, ValueError, OverflowError, MemoryError) as error:
         message = f"this file cannot be read as YAML: {error}"
         raise ManifestError([source.diagnostic("YAML001", message, None)]) from None
@@ -231,6 +235,7 @@ class _Converter:
             elif key is not None:
                 own[key] = (key_node, value_node)
                 self.problems.extend(traps.cut_text(self.source, key, value_node))
+                self.problems.extend(lookalikes.placeholders(self.source, value_node))
         pairs = own
         if merges:
             for again, _ in merges[1:]:

@@ -144,7 +144,7 @@ def _field(text: str) -> Field:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    names = list(known)
+    names = list(dict.fromkeys(known))
     if close := get_close_matches(name.strip().casefold(), names, n=1, cutoff=0.5):
         return f"did you mean {{{close[0]}}}?"
     listed = " ".join(f"{{{one}}}" for one in names[:40])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from batchrunner.manifest import words
+from batchrunner.manifest import advice, words
 from batchrunner.manifest.reader import MAX_PROBLEMS
 from batchrunner.manifest.schema import LIST, NAMES, JobEntry, ManifestFile, Parameters
 from batchrunner.manifest.source import Span
-from batchrunner.manifest.traps import QUOTE, comment_after, glued_key
+from batchrunner.manifest.traps import QUOTE, comment_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,6 @@ _EXPANDING = frozenset({info.alias or name for name, info in JobEntry.model_fiel
     Parameters.model_fields.keys() | {"id", "tags", "priority", "enabled", "takes"}
 )
 """What makes one entry many jobs, or names what its texts mention."""
-_TRUE, _FALSE = ("yes", "on", "y", "true", "1", "是"), ("no", "off", "n", "false", "0", "否")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +138,8 @@ def _empty_diagnostic(document: Document, loc: Loc) -> Diagnostic:
     else:
         message = f"{name} is empty"
         help = "write a value, or leave the key out" if loc and isinstance(loc[-1], str) else "write a value"
+        if loc == ("jobs",):
+            help = "write at least one job, such as `- prompt: …`"
     return document.source.diagnostic("MAN103", message, place, help=help)
 
 
@@ -156,6 +156,9 @@ def _diagnostic(document: Document, details: ErrorDetails) -> Diagnostic:
     loc, kind, source = details["loc"], details["type"], document.source
     if kind == "extra_forbidden":
         parent, key = loc[:-1], str(loc[-1])
+        if (instead := words.later(key)) is not None:
+            message = f"`{key}` is not in this version"
+            return source.diagnostic("MAN101", message, document.key_span(loc), help=instead)
         help = words.suggest(key, parent)
         return source.diagnostic(
             "MAN101", f"unknown key `{key}` in {words.section(parent)[0]}", document.key_span(loc), help=help
@@ -212,100 +215,18 @@ def _wrong_value(document: Document, details: ErrorDetails) -> tuple[str, str]:
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"{name}: {details['msg']}", ""
-    return f"{name} must be {expected}, here it is {shown}", _type_help(document, loc, kind, given)
+    return f"{name} must be {expected}, here it is {shown}", advice.for_type(document, loc, kind, given)
 
 
 def _not_a_choice(loc: Loc, shown: str, given: object, choices: list[str]) -> tuple[str, str]:
     name = _name(loc)
     listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
     if isinstance(given, list):
-        return f"{name}: one value belongs here, not a list", f"write {listed}; {_several(loc, given)}"
-    meant = {"720p": "std", "1080p": "pro", "standard": "std", "professional": "pro", "16x9": "16:9", "9x16": "9:16"}
+        return f"{name}: one value belongs here, not a list", f"write {listed}; {advice.for_several(loc, given)}"
     guess = str(given).strip().casefold()
-    close = get_close_matches(meant.get(guess, guess), choices, n=1)
+    close = get_close_matches(words.VALUES.get(guess, guess), choices, n=1)
     help = f"did you mean `{close[0]}`?" if close else ""
     return f"{name} must be {listed}, here it is {shown}", help
-
-
-def _several(loc: Loc, given: list[object]) -> str:
-    """How to say what a list in the place of one value was meant to say."""
-    key = str(loc[-1]) if isinstance(loc[-1], str) else ""
-    if key == "prompt":
-        return "for several prompts, write `prompts:`"
-    if len(loc) > 2 and loc[-3] in ("exclude", "include"):
-        return f"for several, write one item of `{loc[-3]}` for each"
-    if loc[0] == "defaults" or loc[0] == "vars":
-        return f"for several, write `matrix: {{{key or '…'}: […]}}` in a job"
-    if loc[-1] == "priority" or loc[-1] in ("id", "takes", "key"):
-        return "for several, write one job for each"
-    written = ", ".join(str(value) for value in given[:3])
-    dimension = {"frames": "first", "metadata": "negative_prompt"}.get(key, key or "…")
-    return f"for several, write `matrix: {{{dimension}: [{written if len(written) < 40 else '…'}]}}`"
-
-
-def _type_help(document: Document, loc: Loc, kind: str, given: object) -> str:
-    text = document.text(loc).strip()
-    if kind == "list_type" and loc and "matrix" in loc[:-1]:
-        return "write `[one, other]`, also for a single value"
-    if isinstance(given, list) and kind not in ("model_type", "dict_type"):
-        if kind == "string_type" and document.source.text[document.value_span(loc).start] == "[":
-            return f"a text that begins with [ must be quoted; {_several(loc, given)}"
-        return f"one value belongs here; {_several(loc, given)}"
-    if kind == "string_type":
-        if isinstance(given, dict):
-            return "a text that begins with { must be quoted" if _braced(document, loc) else "quote it if it is a text"
-        return f'quote it: "{text}"'
-    if kind == "bool_type":
-        return _boolean_help(given, text)
-    if kind == "int_type" or kind == "float_type":
-        return _number_help(document, loc, text)
-    if kind in _EXAMPLES:
-        return _EXAMPLES[kind]
-    if kind == "prompts_type":
-        return "for one prompt, write `prompt:`"
-    return _mapping_help(loc, given)
-
-
-_EXAMPLES = {"time_of_day": 'write "06:30"', "length_of_time": "write 90s, 30m or 6h"}
-
-
-def _braced(document: Document, loc: Loc) -> bool:
-    return document.source.text[document.value_span(loc).start] == "{"
-
-
-def _boolean_help(given: object, text: str) -> str:
-    lowered = str(given).strip().casefold() if not isinstance(given, bool) else text
-    if lowered in _TRUE:
-        return "write `true`"
-    return "write `false`" if lowered in _FALSE else "write `true` or `false`, without quotes"
-
-
-def _number_help(document: Document, loc: Loc, text: str) -> str:
-    number = re.match(r"[-+]?[0-9]+(?:\.[0-9]+)?", text)
-    if document.quoted(loc) and number and number.group() == text:
-        return f"remove the quotes: {text}"
-    if number is None:
-        return "write digits, without quotes"
-    whole = number.group().removesuffix(".0")
-    return f"write {whole}" + (", without the unit" if number.group() != text else "")
-
-
-def _mapping_help(loc: Loc, given: object) -> str:
-    if isinstance(given, str) and (key := glued_key(given)) is not None:
-        return f"add a space after the colon: `{key}: …`"
-    if loc and loc[-1] == "from":
-        return f"write `from: {{csv: {given}}}`" if isinstance(given, str) else "write `from: {csv: shots.csv}`"
-    if loc and loc[-1] == "matrix":
-        return "write `matrix: {mode: [std, pro]}`"
-    if loc and loc[-1] in ("pairs", "chain"):
-        return 'write `pairs: {first: "{shot}_first.png", last: "{shot}_last.png"}` or `chain: {glob: "frames/*.png"}`'
-    if loc and loc[-1] == "frames":
-        return "write `frames: {first: path.png}`, or with `last:` as well"
-    if len(loc) == 2 and loc[0] == "jobs":
-        return "write `- prompt: …`"
-    if not loc:
-        return "begin with `version: 1` and a list of `jobs:`"
-    return "write `- prompt: …` on lines of its own" if loc == ("jobs",) else ""
 
 
 def _name(loc: Loc) -> str:

@@ -12,28 +12,37 @@ if TYPE_CHECKING:
     from batchrunner.manifest.reader import Loc
 
 _OTHER_WORDS = {
-    "id": "编号 镜号 shot",
-    "prompt": "text description caption 提示词 描述 文案",
-    "mode": "resolution quality 模式 画质 清晰度 分辨率",
-    "duration": "seconds time length secs 时长 秒数 秒",
-    "aspect_ratio": "ratio size aspect aspectratio 比例 画幅 宽高比 尺寸",
-    "audio": "sound with_audio generate_audio 音频 声音 有声",
-    "frames": "images image_urls image_with_roles 图片 首尾帧",
-    "frames.first": "image image_url first_frame first_image start_frame start img input_image 首帧",
-    "frames.last": "last_frame last_image end_frame end tail image_tail tail_image 尾帧 末帧",
-    "metadata.negative_prompt": "negative negativeprompt 反向提示词 负面提示词",
+    "id": "编号 镜号 镜头 标识 shot",
+    "prompt": "text description caption 提示词 提示 提示语 描述 文案 画面 内容",
+    "mode": "resolution quality 模式 画质 质量 清晰度 分辨率",
+    "duration": "seconds time length secs 时长 时间 秒数 秒 长度",
+    "aspect_ratio": "ratio size aspect aspectratio 比例 画面比例 画幅 宽高比 长宽比 尺寸",
+    "audio": "sound with_audio generate_audio 音频 声音 音效 有声 配音",
+    "frames": "images image_urls image_with_roles 图片 图像 帧 首尾帧",
+    "frames.first": "image image_url first_frame first_image start_frame start img input_image 首帧 首图 起始帧 开始帧",
+    "frames.last": "last_frame last_image end_frame end tail image_tail tail_image 尾帧 尾图 末帧 结束帧",
+    "metadata.negative_prompt": "negative negativeprompt 反向提示词 负面提示词 负向提示词 反向提示 负面提示",
     "metadata.watermark": "水印",
-    "output.filename": "file file_name path 文件名",
-    "output.dir": "directory folder output_dir outdir 目录",
-    "limits.max_in_flight": "concurrency parallel parallelism workers max_concurrency 并发 并发数",
+    "output": "out outputs 输出",
+    "output.filename": "file file_name path 文件名 文件",
+    "output.dir": "directory folder output_dir outdir 目录 文件夹 输出目录",
+    "limits.max_in_flight": "parallel parallelism workers max_concurrency 并发 并发数",
     "limits.submit_rate": "submits_per_second rate qps rps",
-    "budget.max_cost": "max_spend cost 预算",
+    "budget.max_cost": "max_spend cost 最高费用 费用上限",
+    "budget": "预算",
+    "prices": "price 价格 单价",
+    "limits": "limit 限制",
+    "budget.per_day": "daily per_diem day 每日 每天",
+    "budget.per_month": "monthly month 每月",
+    "limits.max_duration": "timeout max_time",
+    "limits.deadline": "until stop_at 截止 截止时间",
+    "limits.stop_after_failures": "max_failures fail_fast",
     "limits.max_jobs": "max_clips maximum",
     "prompts": "texts captions 提示词列表",
     "from.csv": "source data table 表格",
     "from.rows": "foreach each items",
     "from.chain": "storyboard keyframes 分镜",
-    "takes": "repeat repeats count times n variants variations samples 次数 遍数",
+    "takes": "repeat repeats count times n variants variations samples 次数 遍数 条数 数量",
     "matrix": "grid sweep product combinations 矩阵",
     "exclude": "except without 排除",
     "include": "also 包含",
@@ -47,6 +56,16 @@ _OTHER_WORDS = {
     "name": "batch title 名称",
 }
 WRONG_WORDS = {word: target for target, words in _OTHER_WORDS.items() for word in words.split()}
+
+VALUES = {
+    **dict.fromkeys(["720p", "standard", "标准", "普通", "标清"], "std"),
+    **dict.fromkeys(["1080p", "professional", "high", "hd", "专业", "高清", "高品质"], "pro"),
+    **dict.fromkeys(["16x9", "16/9", "16-9", "landscape", "horizontal", "wide", "横屏", "横版", "横"], "16:9"),
+    **dict.fromkeys(["9x16", "9/16", "9-16", "portrait", "vertical", "tall", "竖屏", "竖版", "竖"], "9:16"),
+    **dict.fromkeys(["1x1", "1/1", "1-1", "square", "方形", "正方形", "方"], "1:1"),
+}
+"""What else people call the values of `mode` and `aspect_ratio`."""
+SECONDS = {"五": 5, "十": 10, "十五": 15}
 
 _REFUSED = {
     "model": "leave it out: every clip is made by kling-v3",
@@ -110,6 +129,26 @@ _HOMES = {
     for key in fields(model)
     if key not in ("project", "client", "campaign", "owner", "note")
 } | {"unpaired": "from.pairs.unpaired", "glob": "from.chain.glob", "loop": "from.chain.loop"}
+
+
+_LATER = {
+    "retry": "what is free is tried again by itself; a failed clip is bought again only when you say so",
+    "notify": "look at the exit code, or let what starts the run tell you",
+    "window": 'write `limits: {deadline: "06:30"}` and start the run when the window opens',
+    "canary": "try one clip first: `run --limit 1`",
+    "extends": "repeat what is shared, or keep it in anchors below an `x-` key",
+    "profiles": "choose jobs by `tags:` and --tag",
+    "exists": "leave it out: a file that is there is never overwritten, the new one is called `name (2).mp4`",
+    "job_timeout": "a slow clip is paid for and never given up; `max_duration` ends the buying",
+    "submits_per_minute": "write `submit_rate`, which is per second",
+    "submit_per_minute": "write `submit_rate`, which is per second",
+}
+"""Words of the language's design that this version does not have, and what to write instead."""
+
+
+def later(word: str) -> str | None:
+    """What to do instead of a key that this version does not have; None for any other word."""
+    return _LATER.get(word.strip().casefold().replace("-", "_"))
 
 
 def suggest(word: str, parent: Loc) -> str:

@@ -127,7 +127,7 @@ def test_each_trap_of_a_prompt_names_its_place_and_its_fix(prompt, column, says)
         ("version: 1\njobs:\n  - prompt:猫\n    mode: std", "3:5", "no space after the colon"),
         ("version: 1\njobs:\n  - prompt:猫", "3:5", "add a space after the colon"),
         ("prompt:猫", "1:1", "add a space after the colon"),
-        ("version: 1\njobs:\n  - prompt：猫\n    mode: std", "3:5", "full-width"),
+        ("version: 1\njobs:\n  - prompt：猫\n    mode: std", "3:11", "full-width"),
         ("version: 1\njobs:\n\t- prompt: a", "3:1", "tab"),
         ("version: 1\n---\nversion: 1", "2:1", "several documents"),
         ("version: 1\njobs:\n  - a: 1\n   b: 2", "4:4", "same number of spaces"),
