@@ -21,6 +21,7 @@ from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
+from batchrunner.selection import Selection, select
 from batchrunner.session import RunRequest, Session
 from batchrunner.settings import API_BASE_URL
 from batchrunner.states import IN_FLIGHT, JobState
@@ -202,6 +203,32 @@ def reading(database: Path | None, name: str | None) -> Iterator[tuple[Store, Ba
         yield store, batch
     finally:
         store.close()
+
+
+@contextmanager
+def looking(database: Path | None) -> Iterator[Store]:
+    """A database opened for reading only, which never waits for a run."""
+    store = SqliteStore.read(database or DATABASE)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def deciding(
+    database: Path | None, words: Sequence[str], *, states: Sequence[JobState] = ()
+) -> Iterator[tuple[Store, Selection]]:
+    """A database that is ours to change, and what the words are about; `LockedError` while a run works on it."""
+    path = database or DATABASE
+    if not path.exists():
+        SqliteStore.read(path)  # which says so, and makes no file
+    with DatabaseLock(path, now=now()):
+        store = SqliteStore.open(path)
+        try:
+            yield store, select(store, words, states=states)
+        finally:
+            store.close()
 
 
 def standing(database: Path | None, name: str | None) -> Standing:

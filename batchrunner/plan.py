@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from batchrunner.model import WantedJob
+from batchrunner.model import Job, WantedJob
 from batchrunner.states import FINAL, JobState
 from batchrunner.store.base import Changes, StoredJob
 
@@ -141,7 +141,7 @@ def cost(jobs: Iterable[WantedJob], price: Callable[[str, int], int | None]) -> 
     return total
 
 
-def billed_seconds(jobs: Iterable[WantedJob]) -> dict[str, int]:
+def billed_seconds(jobs: Iterable[WantedJob | Job]) -> dict[str, int]:
     """Billing seconds of the jobs, per billing key."""
     total: Counter[str] = Counter()
     for job in jobs:

@@ -171,7 +171,10 @@ class Session:
 
     def adopt_plan(self) -> None:
         """Write the plan to the database: from here on the jobs exist, and what the last run left unanswered is in doubt."""
+        path = None if self.request.sets else self.request.manifest  # without its --set it would ask for something else
+        manifest = None if path is None else str(path.absolute())
         with self.store.transaction():
+            self.store.record_places(self.batch.id, manifest=manifest, folder=str(self.folder.root))
             self.store.apply(self.batch.id, self.plan.changes, now=self.clock())
             self.store.unpause(self.batch.id, now=self.clock())
             self.store.recover(self.batch.id, now=self.clock())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchrunner import plan
+from batchrunner.cli.advice import after_failures
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
 from batchrunner.model import WantedJob
@@ -139,7 +140,11 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
         if session.request.emulator:
             yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
-        yield f"next: batchrunner ls {session.batch.name}{_db(report)} --state failed"
+        reasons = [failed.reason for failed in report.failures]
+        helping = list(after_failures(session.batch.name, reasons, report.database))
+        for number, (command, does) in enumerate(helping):
+            yield f"{'  or:' if number else 'next:'} {command}"
+            yield f"      ({does})"
     elif report.exit_code is ExitCode.IN_DOUBT and not session.request.settle:
         yield f"next: {again} --settle 900"
         yield "      (looks the doubts up at the provider, free of charge)"

@@ -18,6 +18,9 @@ COMMANDS = {
     "check": "Show every mistake of a manifest; nothing is sent.",
     "status": "Where a batch stands.",
     "ls": "The jobs of a batch, one by one.",
+    "show": "Everything about one job: request, history, money, file.",
+    "retry": "Buy failed jobs again: shows the price and asks.",
+    "cancel": "Send nothing more; what is in flight is still collected.",
     "schema": "Print the JSON Schema of manifests, for editors.",
     "emulator": "Serve the emulated API on this machine, for rehearsals.",
 }

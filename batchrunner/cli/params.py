@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -69,3 +70,10 @@ allow_option = click.option(
     help="Frames and tables may lie in this folder too.",
 )
 batch_argument = click.argument("batch", required=False)
+
+
+def jobs_argument(
+    *, required: bool = False, metavar: str = "[BATCH] [JOB…]"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Words that name a batch, by default the one last worked on, and jobs of it by key or glob."""
+    return click.argument("words", nargs=-1, required=required, metavar=metavar)

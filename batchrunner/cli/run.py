@@ -12,6 +12,7 @@ import click
 
 from batchrunner import app
 from batchrunner.cli import closing, progress
+from batchrunner.cli.consent import consent
 from batchrunner.cli.params import (
     Amount,
     Duration,
@@ -148,15 +149,10 @@ def _run(session: Session, *, yes: bool, mode: str) -> ExitCode:
 
 def _ask(count: int) -> None:
     """A yes from the person at the terminal, or `UsageError`."""
-    jobs = f"{count} paid {'clip' if count == 1 else 'clips'}"
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
-        raise UsageError(
-            f"{jobs} {'needs' if count == 1 else 'need'} a yes and there is no terminal to ask; nothing was sent",
-            fix="add --yes",
-        )
-    try:
-        yes = click.confirm(f"Buy {jobs}?", default=False, err=True)
-    except click.Abort:
-        yes = False
-    if not yes:
-        raise UsageError("nothing was sent", fix="rehearse free of charge with --emulator, or buy fewer with --limit N")
+    clips = f"{count} paid {'clip' if count == 1 else 'clips'}"
+    consent(
+        f"Buy {clips}?",
+        needs=f"{clips} {'needs' if count == 1 else 'need'}",
+        refused="nothing was sent",
+        fix="rehearse free of charge with --emulator, or buy fewer with --limit N",
+    )

@@ -23,6 +23,11 @@ def shown(path: Path) -> str:
         return str(path)
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def say(text: str, *, err: bool = False) -> None:
     """A line about the work. A stream that is closed, full or read by nobody changes nothing about the work."""
     try:

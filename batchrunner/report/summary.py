@@ -28,11 +28,15 @@ REMEDIES = {
     "bad_image": "replace the frame, then run the same command",
     "capacity": "the provider was full; nothing was charged",
     "task_failed": "the provider gave up and returns the money",
-    "vanished": "ask the provider's support with the task id: it was paid for",
-    "expired": "it can only be bought again",
-    "bad_file": "what was sent is kept beside the clips; ask the provider's support with the task id",
+    "vanished": "it was paid for: `batchrunner fetch` asks once more; the provider's support knows it by the task id",
+    "expired": "it was paid for: `batchrunner fetch` asks once more, `batchrunner retry` buys it again",
+    "bad_file": "it was paid for: what was sent is kept beside the clips; `batchrunner fetch` asks for it once more",
+    "abandoned": "it was given up by hand and counts as spent; `batchrunner retry` buys it again",
 }
 """What helps against each reason that a job can fail for."""
+
+PAID_FAILURES = frozenset({"vanished", "expired", "bad_file"})
+"""Reasons of jobs whose task was paid for: `fetch` asks for them again, which costs nothing."""
 
 
 def exit_code(outcome: Outcome) -> ExitCode:

@@ -67,6 +67,7 @@ def to_attempt(row: sqlite3.Row) -> Attempt:
         code=row["code"],
         message=row["message"],
         request_id=row["request_id"],
+        candidate=row["candidate"],
     )
     return Attempt(
         number=row["number"],
@@ -167,6 +168,7 @@ def answer_columns(answer: Answer) -> dict[str, Any]:
         "code": answer.code,
         "message": answer.message,
         "request_id": answer.request_id,
+        "candidate": answer.candidate,
     }
 
 

@@ -308,6 +308,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "3_days": DAYS,
     "4_words": WORDS,
     "5_places": PLACES,
+    "6_candidates": ("ALTER TABLE attempts ADD COLUMN candidate TEXT",),
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

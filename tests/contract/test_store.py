@@ -17,7 +17,7 @@ from batchrunner.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 11, 22, 1, 0, 3, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
-YES = Answer(rule="S200", http_status=200, request_id="req-1")
+YES = Answer(rule="S200", http_status=200, request_id="req-1", candidate="task_1")
 NO = Answer(rule="S400", http_status=400, code="invalid_prompt", message="the prompt was refused")
 WORDS = "the console does not list it"
 CLIP = Clip(path="a.mp4", bytes=10, sha256="c" * 64, duration=5.04, width=1280, height=720, sound=True)
