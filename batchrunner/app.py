@@ -27,6 +27,7 @@ from batchrunner.settings import API_BASE_URL
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import Store
 from batchrunner.store.lock import DatabaseLock
+from batchrunner.store.mounts import ALLOW
 from batchrunner.store.sqlite import SqliteStore
 
 DATABASE = Path(".batchrunner/batchrunner.db")
@@ -96,7 +97,7 @@ def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Sessio
     folder.check()
     with ExitStack() as stack:
         is_new = not database.exists()
-        stack.enter_context(DatabaseLock(database, now=now()))
+        stack.enter_context(DatabaseLock(database, now=now(), networked=bool(environ.get(ALLOW))))
         store = SqliteStore.open(database)
         stack.callback(store.close)
         currency = manifest.prices.currency if manifest.prices else None

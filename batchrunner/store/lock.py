@@ -18,6 +18,7 @@ from typing import Any, Self
 from batchrunner.errors import LockedError
 from batchrunner.store.connect import make_private_file, make_private_folder
 from batchrunner.store.faults import told_as_storage_error
+from batchrunner.store.mounts import refuse_network
 from batchrunner.store.rows import to_text
 
 if sys.platform == "win32":
@@ -42,31 +43,35 @@ else:
 class DatabaseLock:
     """The right to write to the database at `path`: taken by `acquire` or `with`, `now` is what others are told."""
 
-    def __init__(self, path: str | PathLike[str], *, now: datetime) -> None:
+    def __init__(self, path: str | PathLike[str], *, now: datetime, networked: bool = False) -> None:
         self._database = Path(path)
-        database = Path(os.path.realpath(path))  # one lock for one database, by whatever links it is reached
-        self.path = database.with_name(database.name + ".lock")
+        self._real = Path(os.path.realpath(path))  # one lock for one database, by whatever links it is reached
+        self.path = self._real.with_name(self._real.name + ".lock")
         self._now = now
-        self._descriptor: int | None = None
+        self._networked = networked
+        """Whether the user answers for a folder on another machine."""
+        self._descriptors: list[int] = []
 
     def acquire(self) -> None:
         """Take the lock at once, or raise `LockedError` that names the holder."""
         with told_as_storage_error(self.path):
             make_private_folder(self.path.parent)
-            make_private_file(self.path)
-            descriptor = os.open(self.path, os.O_RDWR)
+            if not self._networked:
+                refuse_network(self.path.parent)
             try:
-                self._take(descriptor)
+                self._take(self.path)
+                self._introduce(self._descriptors[0])
+                if sys.platform == "linux":  # elsewhere the two kinds of locks on one file may be in each other's way
+                    # The database itself as well: the file beside it may be removed while somebody holds it.
+                    self._take(self._real)
             except BaseException:
-                os.close(descriptor)
+                self.release()
                 raise
-        self._descriptor = descriptor
 
     def release(self) -> None:
         """Let go; the file stays, since removing it could free a lock that somebody just took."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -77,11 +82,16 @@ class DatabaseLock:
     ) -> None:
         self.release()
 
-    def _take(self, descriptor: int) -> None:
+    def _take(self, path: Path) -> None:
+        make_private_file(path)
+        descriptor = os.open(path, os.O_RDWR)
+        self._descriptors.append(descriptor)
         try:
             _lock(descriptor)
         except _BUSY:
             raise self._held() from None
+
+    def _introduce(self, descriptor: int) -> None:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": to_text(self._now)}
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from batchrunner.errors import LockedError, StorageError
+from batchrunner.store import lock
+from batchrunner.store import mounts as mounts_module
 from batchrunner.store.lock import DatabaseLock
 
 NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
@@ -65,7 +69,75 @@ def test_a_link_to_the_database_is_the_same_database(path, holder, link):
 def test_links_that_lead_nowhere_are_told_as_such(tmp_path):
     (tmp_path / "a.db").symlink_to("b.db")
     (tmp_path / "b.db").symlink_to("a.db")
-    with DatabaseLock(tmp_path / "a.db", now=NOW):
+    with pytest.raises(StorageError, match="symbolic links"):
+        DatabaseLock(tmp_path / "a.db", now=NOW).acquire()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the database itself is locked there only")
+def test_removing_the_file_beside_it_frees_nothing(path, holder):
+    path.with_name("batch.db.lock").unlink()
+    with pytest.raises(LockedError):
+        DatabaseLock(path, now=NOW).acquire()
+
+
+def test_a_holder_that_was_stopped_still_holds(path, holder):
+    holder.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(LockedError, match=f"pid {holder.pid}"):
+            DatabaseLock(path, now=NOW).acquire()
+    finally:
+        holder.send_signal(signal.SIGCONT)
+
+
+MOUNTS = """\
+21 1 8:1 / / rw - ext4 /dev/sda1 rw
+22 21 0:40 / /mnt/team\\040share rw shared:5 - {kind} server:/x rw
+23 21 0:41 / /mnt/team\\040share/local rw - xfs /dev/sdb rw
+24 21 0:42 / /over rw - nfs4 server:/y rw
+25 24 8:1 / /over rw - ext4 /dev/sdc rw
+nonsense
+"""
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.rclone", "glusterfs"])
+@pytest.mark.parametrize(
+    ("folder", "refused"),
+    [
+        ("/mnt/team share", True),
+        ("/mnt/team share/a/b", True),
+        ("/mnt/team share/local/a", False),
+        ("/mnt/team shares", False),
+        ("/home", False),
+        ("/over/a", False),
+    ],
+)
+def test_network_file_systems_are_refused(tmp_path, kind, folder, refused):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS.format(kind=kind))
+    if not refused:
+        mounts_module.refuse_network(Path(folder), mounts=mounts)
+        return
+    with pytest.raises(StorageError, match=re.escape(kind)) as caught:
+        mounts_module.refuse_network(Path(folder), mounts=mounts)
+    assert "--db PATH" in caught.value.fix
+    assert mounts_module.ALLOW in caught.value.fix
+
+
+@pytest.mark.parametrize("kind", ["ext4", "overlay", "tmpfs", "fuseblk", "9p", "btrfs", "virtiofs"])
+def test_local_ones_are_not(tmp_path, kind):
+    (tmp_path / "mountinfo").write_text(MOUNTS.format(kind=kind))
+    mounts_module.refuse_network(Path("/mnt/team share"), mounts=tmp_path / "mountinfo")
+    mounts_module.refuse_network(Path("/"), mounts=tmp_path / "absent")
+
+
+def test_the_user_may_answer_for_a_network(path, monkeypatch):
+    def refuse(folder):
+        raise StorageError("it is on a network")
+
+    monkeypatch.setattr(lock, "refuse_network", refuse)
+    with pytest.raises(StorageError):
+        DatabaseLock(path, now=NOW).acquire()
+    with DatabaseLock(path, now=NOW, networked=True):
         pass
 
 
