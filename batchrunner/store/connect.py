@@ -9,16 +9,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from batchrunner.durable import sync_folder
 from batchrunner.errors import StorageError
 from batchrunner.store import schema
 from batchrunner.store.faults import BUSY_SECONDS, damaged, not_a_database
 
 MAGIC = b"SQLite format 3\0"
-QUICK_CHECK_BELOW = 16 << 20
-"""Bytes; a check of 16 MB takes about 0.1 s, of 1 GB ten."""
+QUICK_CHECK_SECONDS = 0.5
+"""What a look for damage may take at every start; 16 MB take about 0.1 s, 1 GB ten."""
+_STEPS = 10_000
+"""Of SQLite's machine, between two looks at the clock."""
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -29,10 +34,12 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     connection = _connect(f"{path.resolve().as_uri()}?mode=rw")
     try:
         version = _version(connection, path)
-        if path.stat().st_size < QUICK_CHECK_BELOW:
-            _quick_check(connection, path)
+        _quick_check(connection, path)
+        _refuse_triggers(connection, path)
         _make_durable(connection, path)
         if version < schema.VERSION:
+            if version:
+                _back_up(connection, path, version)
             schema.migrate(connection)
     except BaseException:
         connection.close()
@@ -123,9 +130,44 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _quick_check(connection: sqlite3.Connection, path: Path) -> None:
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    """Look for damage for as long as that may take: what is found is refused, the rest SQLite finds when it gets there."""
+    until = time.monotonic() + QUICK_CHECK_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+    try:
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return
+    finally:
+        connection.set_progress_handler(None, 0)
     if verdict != "ok":
         raise damaged(path, str(verdict).splitlines()[0])
+
+
+def _refuse_triggers(connection: sqlite3.Connection, path: Path) -> None:
+    """A trigger acts by itself, on every change of ours: one that we did not make is not let in."""
+    known = {" ".join(statement.split()) for statements in schema.STEPS.values() for statement in statements}
+    for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"):
+        if " ".join(sql.split()) not in known:
+            raise StorageError(
+                f"{path} holds a trigger that is not batchrunner's ({name!r}); it was left untouched and nothing was sent",
+                fix="remove the trigger, or put a backup of the file in its place",
+            )
+
+
+def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """A copy of the database as it was before its schema changes, durable before anything does."""
+    copy = path.with_name(f"{path.name}.bak-v{version}")
+    part = copy.with_name(copy.name + ".part")
+    part.unlink(missing_ok=True)
+    make_private_file(part)
+    with closing(sqlite3.connect(part)) as target:
+        connection.backup(target)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(copy)
+    sync_folder(copy.parent)
 
 
 def _make_durable(connection: sqlite3.Connection, path: Path) -> None:

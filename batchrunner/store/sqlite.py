@@ -5,6 +5,8 @@ Plain parameterised SQL on one connection; sqlite-utils makes the schema (`schem
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -17,6 +19,7 @@ from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
 from batchrunner.store.connect import open_for_reading, open_for_writing
 from batchrunner.store.faults import told_as_storage_error
+from batchrunner.store.highwater import HighWater
 from batchrunner.store.ledger import ASKED_ANEW, CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE, EXPLAINED, UNSENT
 from batchrunner.store.queries import Questions
 from batchrunner.store.rows import BATCH_COLUMNS, answer_columns, clip_columns, to_batch, to_text, wanted_columns
@@ -34,13 +37,26 @@ KEPT = ("key", "position", "tags", "output", "request", "fingerprint")
 class SqliteStore(Questions):
     """Jobs, their purchases and their history, in one file."""
 
+    _water: HighWater | None = None
+    _claimed = False
+    """Whether the transaction under way holds an intent."""
+
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Self:
         """The one store that writes; the caller holds the `DatabaseLock`. A new file is made if there is none."""
         path = Path(path)
         with told_as_storage_error(path):
+            water = HighWater(path)
+            if not path.exists() or not path.stat().st_size:
+                water.check(0)
             store = cls(open_for_writing(path), path)
-        store._begin = "BEGIN IMMEDIATE"  # a deferred one fails at once, without waiting, when it comes to write
+            store._begin = "BEGIN IMMEDIATE"  # a deferred one fails at once, without waiting, when it comes to write
+            try:
+                water.check(store._last_attempt())
+            except BaseException:
+                store.close()
+                raise
+            store._water = water
         return store
 
     @classmethod
@@ -49,6 +65,26 @@ class SqliteStore(Questions):
         path = Path(path)
         with told_as_storage_error(path):
             return cls(open_for_reading(path), path)
+
+    def close(self) -> None:
+        super().close()
+        if self._water is not None:
+            self._water.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """As the port has it; a commit with an intent has raised the high-water mark when the block ends."""
+        with self._lock:
+            outermost = self._depth == 0
+            with super().transaction():
+                yield
+            if outermost and self._claimed and self._water is not None:
+                self._claimed = False
+                self._water.raise_to(self._last_attempt())
+
+    def _last_attempt(self) -> int:
+        row = self._row("SELECT max(id) AS last FROM attempts")
+        return int(row["last"] or 0) if row else 0
 
     # batches and runs
 
@@ -182,6 +218,7 @@ class SqliteStore(Questions):
             }
             if not self._move(job_id, JobEvent.CLAIMED, now=now, columns=columns):
                 return None
+            self._claimed = True
             sql = """
                 INSERT INTO attempts
                     (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at, day, currency)

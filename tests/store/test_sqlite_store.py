@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -657,10 +659,38 @@ def test_a_write_that_the_file_system_refuses(path):
     store.close()
 
 
-def test_the_check_at_start_is_skipped_for_big_files(path, monkeypatch):
+def test_the_check_at_start_takes_no_longer_than_it_may(path, monkeypatch):
+    """A big database is checked in part; what is damaged there SQLite says when it gets there."""
     filled(path).close()
-    monkeypatch.setattr(connect, "QUICK_CHECK_BELOW", 0)
-    monkeypatch.setattr(connect, "_quick_check", lambda *_: pytest.fail("checked"))
+    ticks = count()
+    monkeypatch.setattr(connect.time, "monotonic", lambda: next(ticks))  # every look at the clock is a second later
+    monkeypatch.setattr(connect, "_STEPS", 1)
+    SqliteStore.open(path).close()
+    assert next(ticks) <= 3
+
+
+def test_a_copy_is_kept_of_what_is_migrated(path):
+    old_database(path, 1, wanted(1)).close()
+    SqliteStore.open(path).close()
+    copy = path.with_name("batch.db.bak-v1")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with closing(sqlite3.connect(copy)) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert old.execute("SELECT key FROM jobs").fetchall() == [("k1",)]
+    assert not path.with_name("batch.db.bak-v1.part").exists()
+
+
+def test_a_trigger_that_is_not_ours_is_not_let_in(path):
+    filled(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER again AFTER UPDATE ON jobs BEGIN UPDATE jobs SET state = 'pending'; END")
+        connection.execute("CREATE VIEW mine AS SELECT key FROM jobs")  # views do nothing by themselves
+        connection.commit()
+    with pytest.raises(StorageError, match="trigger that is not batchrunner's"):
+        SqliteStore.open(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER again")
+        connection.commit()
     SqliteStore.open(path).close()
 
 
