@@ -9,9 +9,12 @@ from pathlib import Path
 
 import av
 import pytest
+from click.testing import CliRunner
 from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageStat
 
+from batchrunner.cli.main import cli
 from batchrunner.emulator.clips import TINY, VARIANTS, ClipSpec, open_image, render, variant_of
+from batchrunner.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -227,3 +230,11 @@ def test_what_is_no_image_is_an_oserror(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(OSError):  # noqa: PT011
         open_image(path)
+
+
+def test_the_size_of_clips_is_the_emulators_alone(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("version: 1\njobs: [{prompt: a cat}]\n", "utf-8")
+    answer = CliRunner().invoke(cli, ["run", str(manifest), "--clips", "full"])
+    assert isinstance(answer.exception, UsageError)
+    assert "--emulator" in (answer.exception.fix or "")
