@@ -115,7 +115,7 @@ def _at(one: Diagnostic, span: tuple[int, int] | None, start: int, text: str) ->
     what = f"a long dash ({character})" if character in "–—" else f"a full-width {kind}"
     message = f"`{character}` is {what}; only the ordinary one means something here"
     written = ordinary(text)
-    if one.code == _SYNTAX or character in "：–—－" and any(words in one.message for words in _TEXT):
+    if one.code == _SYNTAX or (character in "：–—－" and any(words in one.message for words in _TEXT)):
         written = _head(text, span[1])
     if one.code in _VALUES and written[:1] == written[-1:] == '"':
         written = written[1:-1]
