@@ -14,7 +14,7 @@ from dataclasses import replace
 import yaml
 
 from batchrunner.diagnostic import Diagnostic, Severity
-from batchrunner.manifest.source import Source, Span
+from batchrunner.manifest.source import Source, Span, veiled
 
 _ORDINARY = {
     "：": (": ", "colon"),
@@ -55,6 +55,9 @@ _TEXT = ("must be a mapping", "must be a list", "must be a text")
 _FOLLOWS = frozenset({"MAN102", "MAN103"})
 """What is missing or empty only because the line below it was not understood."""
 _PLACEHOLDER = re.compile(r"｛\s*(\w+)\s*｝")
+_KEY = re.compile(r"[A-Za-z_]+ *[:：]")
+LOOK_BACK = 6
+"""Lines above a syntax error that are looked at: the parser stops some lines after an indent that it did not understand."""
 MAX_SHOWN = 60
 
 
@@ -70,6 +73,19 @@ def explained(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
     if not found:
         return kept
     return [one for one in kept if not (one.code in _FOLLOWS and _stands_above(one, found))]
+
+
+def of_syntax(one: Diagnostic, source: Source) -> Diagnostic:
+    """The parser's error, or the character that made it: in its line, or as the indent or dash of a line just above."""
+    if (named := _named(one)) is not None:
+        return named
+    for number in range(one.place.line - 1, max(one.place.line - LOOK_BACK, 1) - 1, -1):
+        line = source.line(number)
+        found = _STRUCTURE.search(line)
+        if found and found.lastgroup in ("indent", "dash") and _KEY.search(line):
+            moved = replace(one, place=replace(one.place, line=number), source_line=veiled(line))
+            return _at(moved, found.span(found.lastgroup), 0, line) or one
+    return one
 
 
 def _stands_above(one: Diagnostic, found: dict[tuple[str, int], int]) -> bool:

@@ -13,7 +13,7 @@ import yaml
 
 from batchrunner.diagnostic import Diagnostic, Severity
 from batchrunner.errors import ManifestError
-from batchrunner.manifest import lookalikes, traps
+from batchrunner.manifest import lookalikes, resume, traps
 from batchrunner.manifest.scalars import ALLOWED_TAGS, MERGE, STR, CoreLoader, construct
 from batchrunner.manifest.source import Source, Span
 
@@ -95,7 +95,8 @@ def read(source: Source) -> Document:
         scan = _scan(source)
         root = yaml.compose(source.text, Loader=CoreLoader)
     except yaml.YAMLError as error:
-        raise ManifestError(lookalikes.explained([traps.explain(error, source)])) from None
+        found = resume.all_errors(error, source)
+        raise ManifestError([lookalikes.of_syntax(one, source) for one in found]) from None
     except (RecursionError, ValueError, OverflowError, MemoryError) as error:
         message = f"this file cannot be read as YAML: {error}"
         raise ManifestError([source.diagnostic("YAML001", message, None)]) from None

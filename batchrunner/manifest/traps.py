@@ -20,6 +20,7 @@ NAMES = frozenset({"id", "name", "first", "last", "dir", "filename"})
 """Where only a `#word` is: `# word` after them is an ordinary comment."""
 
 QUOTE = "quote the whole text"
+ONE_PAIR = "put the whole text in one pair of quotes; double a ' inside '…', write \\\" inside \"…\""
 
 MAX_LOOKED_AT = 1 << 20
 """Characters of a file that is read again to explain its mistake better; larger ones are not worth the time."""
@@ -84,6 +85,17 @@ def glued_key(text: str) -> str | None:
     return found.group("key") if found else None
 
 
+def is_of_one_value(one: Diagnostic) -> bool:
+    """Whether the mistake is in one value of one line, and the lines below it may be right."""
+    return one.help == ONE_PAIR or one.help.startswith(QUOTE)
+
+
+def value_of(line: str) -> tuple[int, int] | None:
+    """Where the value of a line `key: value` or `- value` begins and ends."""
+    entry = _ENTRY.match(line)
+    return entry.span("value") if entry else None
+
+
 def explain(error: yaml.YAMLError, source: Source) -> Diagnostic:
     """The parser's error in words that help; the parser's own words where no trap is known."""
     if not isinstance(error, yaml.MarkedYAMLError):
@@ -102,14 +114,43 @@ def explain(error: yaml.YAMLError, source: Source) -> Diagnostic:
         if trap is not None:
             start = source.offset(line, trap.column + 1)
             return source.diagnostic("YAML001", trap.message, Span(start, start + trap.length), help=trap.help)
-    if "expected ':'" in problem:
-        start = source.offset(*context)
-        span = Span(start, start + len(source.line(context[0]).strip()))
-        return source.diagnostic("YAML001", "this line is no `key: value`", span, help="add a colon, or quote the text")
     start = source.offset(*at)
+    if (number := _without_colon(source, problem, at[0], context[0])) is not None:
+        words = source.line(number)
+        begin = source.offset(number, len(words) - len(words.lstrip()) + 1)
+        span, block = Span(begin, begin + len(words.strip())), re.search(r":\s*[|>][-+]?\s*$", source.line(number - 1))
+        help = f"indent the text below `{block[0].strip(': ')}`" if block else "add a colon, or quote the text"
+        return source.diagnostic("YAML001", "this line is no `key: value`", span, help=help)
+    if (known_words := _INDENTATION.get(problem)) is not None:
+        return source.diagnostic("YAML001", known_words[0], Span(start, start + 1), help=known_words[1])
     doing = f" {error.context}" if error.context else ""
     help = _general_help(problem)
     return source.diagnostic("YAML001", f"this is not YAML:{doing} {problem}", Span(start, start + 1), help=help)
+
+
+_INDENTATION = {
+    "did not find expected '-' indicator": (
+        "this line is no item of the list above it",
+        "indent all keys of one item by the same number of spaces, or begin it with `- `",
+    ),
+    "did not find expected key": (
+        "this line is indented like none of the lines above it",
+        "indent all keys of one mapping, and all `-` of one list, by the same number of spaces",
+    ),
+}
+"""What the parser says of a line that stands at the wrong column, in words."""
+
+
+def _without_colon(source: Source, problem: str, at: int, context: int) -> int | None:
+    """The line that should have been `key: value`, when that is what the parser stumbled over."""
+    if "expected ':'" in problem:
+        return context
+    above = source.line(_line_before(source, at))
+    if "mapping values are not allowed" in problem and re.fullmatch(r"\s*(?:- +)?[A-Za-z_]+ +[^:#]+", above):
+        here = source.line(at)
+        if len(here) - len(here.lstrip()) <= len(above) - len(above.lstrip()):
+            return _line_before(source, at)
+    return None
 
 
 def _known_problem(
@@ -215,8 +256,7 @@ def _value_trap(column: int, value: str, *, flow: bool) -> _Trap | None:
     if value[0] in "\"'":
         closing = re.search(rf"{value[0]}\s+[^\s#]|{value[0]}[^\s#,\]}}]", value[1:])
         message = "text goes on after the closing quote"
-        help = "put the whole text in one pair of quotes; double a ' inside '…', write \\\" inside \"…\""
-        return _Trap(column, length, message, help) if closing else None
+        return _Trap(column, length, message, ONE_PAIR) if closing else None
     if value[0] in _BEGINNINGS:
         return _Trap(column, length, _BEGINNINGS[value[0]], QUOTE)
     if value[:2] in ("- ", "? "):

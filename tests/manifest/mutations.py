@@ -35,6 +35,8 @@ class Mutant:
     file: str = ""
     """The file that these lines are in; empty for the manifest itself."""
     changes: dict[str, Change] = field(default_factory=dict)
+    columns: tuple[int, int] | None = None
+    """First and last column of the broken node, where it is on one line; None where no node is to blame."""
 
     def __str__(self) -> str:
         return f"{self.operator} at {self.file or 'manifest'}:{sorted(self.lines)[:3]}"
@@ -133,7 +135,10 @@ def values(name: str, keys: str, *wrong: str) -> None:
     def mutants(good: Good) -> Iterator[Mutant]:
         for target in good.scalars(*keys.split()):
             for value in wrong:
-                yield Mutant(name, good.replaced(target, value), frozenset({target.line}))
+                is_empty = not value or value.startswith("#")  # then its key is all that is left of it
+                node = target.key if is_empty and target.key is not None else target.value
+                columns = (node.start_mark.column + 1, target.value.start_mark.column + max(len(value), 1))
+                yield Mutant(name, good.replaced(target, value), frozenset({target.line}), columns=columns)
 
     OPERATORS[name] = mutants
 

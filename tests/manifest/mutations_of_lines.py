@@ -27,7 +27,10 @@ def misspelt_key(good: Good) -> Iterator[Mutant]:
             for word in (target.name[:-1], target.name + "s", target.name.upper(), target.name.replace("_", "-") + "_"):
                 known = word in ("prompts", "prompt", "id")
                 if word != target.name and not known:
-                    yield Mutant("misspelt_key", good.replaced(target, word, at_key=True), frozenset({line}))
+                    start = target.key.start_mark.column + 1
+                    columns = (start, start + len(word) - 1)
+                    data = good.replaced(target, word, at_key=True)
+                    yield Mutant("misspelt_key", data, frozenset({line}), columns=columns)
 
 
 @operator
@@ -71,6 +74,21 @@ def glued_colon(good: Good) -> Iterator[Mutant]:
             key, _, value = good.lines[number - 1].partition(": ")
             if value[:1] not in "\"'{[" and not value[:1].isdigit():
                 yield Mutant("glued_colon", good.with_line(number, key + colon + value), frozenset({number}))
+
+
+@operator
+def full_width_indent(good: Good) -> Iterator[Mutant]:
+    for number, indent in good.entries():
+        data = good.with_line(number, "\u3000" * (len(indent) // 2 or 1) + good.lines[number - 1].lstrip())
+        yield Mutant("full_width_indent", data, frozenset({number}))
+
+
+@operator
+def long_dash(good: Good) -> Iterator[Mutant]:
+    for number, line in enumerate(good.lines, 1):
+        if line.lstrip().startswith("- "):
+            for dash in "–—－":
+                yield Mutant("long_dash", good.with_line(number, line.replace("-", dash, 1)), frozenset({number}))
 
 
 @operator

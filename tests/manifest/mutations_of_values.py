@@ -129,3 +129,15 @@ tail("unclosed_bracket", "x-b: [a, b\n", "x-b: {a: b\n", "x-b: [[a]\n", span=2)
 tail("comma_too_many", "x-b: {a: b,, c: d}\n", "x-b: [,a]\n")
 tail("directive_or_marker", "%YAML 9.9\n", "%TAG ! x\n", "@\n", "\t- a\n")
 tail("missing_colon", "just words\n", "x-b\n")
+
+values("full_width", "mode duration aspect_ratio audio takes priority", "５", "“std”", "ｓｔｄ", "【std】", "16：9x")
+values("spoken", "mode duration aspect_ratio audio", "很好", "很长", "五颜六色")
+tail(
+    "not_in_this_version",
+    "retry: {max_attempts: 4}\n",
+    "notify: {on: [failed]}\n",
+    "window: 22:00\n",
+    "canary: true\n",
+    "extends: brand.yaml\n",
+    "profiles: {a: b}\n",
+)

@@ -112,6 +112,27 @@ def test_ids_that_are_one_file_ask_for_other_ids():
     assert "choose ids that differ in more than case" in only
 
 
+def test_broken_values_are_all_told_at_once():
+    text = "version: 1\njobs:\n  - prompt: @one\n  - prompt: `two\n    mode: pro\n  - prompt: three: four\n"
+    assert [one.split(" | ")[0].split(":")[0] for one in found(text)] == ["3", "4", "6"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ('version: 1\njobs:\n  - prompt: "never closed\n  - prompt: @x\n', "3:13", "come to light after it"),
+        ("version 1\njobs:\n  - prompt: a\n", "1:1", "this line is no `key: value`"),
+        ("version: 1\njobs:\n  - prompt: |\n    a\n    b\n    mode: pro\n", "4:5", "indent the text below `|`"),
+        ("version: 1\njobs:\n  - prompt: a\n  mode: pro\n", "4:3", "begin it with `- `"),
+        ("version: 1\njobs:\n\u3000- prompt: a\n    mode: pro\n", "3:1", "ordinary spaces"),
+    ],
+)
+def test_one_broken_line_is_not_told_as_several(text, place, says):
+    (only,) = found(text)
+    assert only.startswith(f"{place}: YAML0")
+    assert says in only
+
+
 def test_a_missing_space_after_the_dash():
     (only,) = found("version: 1\njobs:\n  -prompt: 猫\n")
     assert "add a space after the dash: `- prompt: …`" in only

@@ -72,7 +72,18 @@ def wrong(folder: Path, good: Good, mutant: Mutant) -> str | None:
             return "wrote a file"
     finally:
         undo()
-    return misplaced(mutant, mutant.file or good.name, found)
+    return misplaced(mutant, mutant.file or good.name, found) or off_the_node(mutant, found)
+
+
+def off_the_node(mutant: Mutant, found: list[Diagnostic]) -> str | None:
+    """What is said beside the node that was broken."""
+    if mutant.columns is None:
+        return None
+    first, last = mutant.columns
+    here = [one for one in found if one.place.line in mutant.lines]
+    if any(first <= one.place.column <= last for one in here):
+        return None
+    return "; ".join(f"column {one.place.column}, not {first} to {last}: {one.message}" for one in here[:3])
 
 
 def misplaced(mutant: Mutant, name: str, found: list[Diagnostic]) -> str | None:
