@@ -4,6 +4,9 @@ Identity comes from keys and fingerprints, never from positions. What was paid f
 
 A take is the n-th wanted repeat of one request. It needs no column: of the jobs without a key in common, the n-th that
 asks for a request is the n-th row that has it, bought ones first.
+
+The store in memory uses these functions; `store.staging` says the same in SQL, for more jobs than memory should hold,
+and is held to them by tests.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 
 from batchrunner.model import Job, WantedJob
 from batchrunner.states import FINAL, JobState
-from batchrunner.store.base import Changes, StoredJob
+from batchrunner.store.base import SAMPLE, Changes, Comparison, Purchases, StoredJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,26 +133,45 @@ def _keys(found: Sequence[tuple[JobState, str]], *states: JobState) -> tuple[str
     return tuple(key for state, key in found if state in states)
 
 
-def cost(jobs: Iterable[WantedJob], price: Callable[[str, int], int | None]) -> int | None:
-    """What the jobs cost together; None when one of them has no price."""
-    total = 0
+def compared(made: Plan) -> Comparison:
+    """The plan as numbers."""
+    return Comparison(
+        to_send=len(made.to_send),
+        done=len(made.done),
+        collecting=len(made.collecting),
+        in_doubt=len(made.in_doubt),
+        failed=len(made.failed),
+        changed=len(made.changed),
+        changed_keys=made.changed[:SAMPLE],
+        moved=len(made.moved),
+        orphaned=len(made.orphaned),
+    )
+
+
+def purchases(jobs: Iterable[WantedJob | Job]) -> Purchases:
+    """What these jobs buy, and how many different frames they let leave this machine."""
+    kinds: Counter[tuple[str, int]] = Counter()
+    frames: set[str] = set()
     for job in jobs:
-        one = price(job.request.billing_key, job.request.duration)
+        kinds[job.request.billing_key, job.request.duration] += 1
+        frames.update(frame.sha256 for frame in job.request.frames if frame.local)
+    return Purchases(kinds=kinds, uploads=len(frames))
+
+
+def cost(bought: Purchases, price: Callable[[str, int], int | None]) -> int | None:
+    """What they cost together; None when one of them has no price."""
+    total = 0
+    for (billing_key, seconds), clips in bought.kinds.items():
+        one = price(billing_key, seconds)
         if one is None:
             return None
-        total += one
+        total += one * clips
     return total
 
 
-def billed_seconds(jobs: Iterable[WantedJob | Job]) -> dict[str, int]:
-    """Billing seconds of the jobs, per billing key."""
+def billed_seconds(bought: Purchases) -> dict[str, int]:
+    """Billing seconds, per billing key."""
     total: Counter[str] = Counter()
-    for job in jobs:
-        total[job.request.billing_key] += job.request.duration
+    for (billing_key, seconds), clips in bought.kinds.items():
+        total[billing_key] += seconds * clips
     return dict(total)
-
-
-def uploads(jobs: Iterable[WantedJob]) -> dict[str, str]:
-    """Local frames that the jobs let leave this machine: path by content hash."""
-    frames = (frame for job in jobs for frame in job.request.frames if frame.local)
-    return {frame.sha256: frame.source for frame in frames}

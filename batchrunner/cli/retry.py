@@ -58,7 +58,7 @@ def _show(store: Store, batch: Batch, jobs: list[Job], database: Path | None) ->
     for reason, count in Counter(job.reason or job.state.value for job in jobs).most_common():
         keys = [job.key for job in jobs if (job.reason or job.state.value) == reason]
         say(f"  {count} {reason}: {', '.join(keys[:5])}{' …' if count > 5 else ''}", err=True)
-    seconds = plan.billed_seconds(jobs)
+    seconds = plan.billed_seconds(plan.purchases(jobs))
     bill = " · ".join(f"{key} {total} s" for key, total in sorted(seconds.items()))
     say(f"  buys {bill} anew{_price(store, batch, jobs)}", err=True)
     if any(job.reason in PAID_FAILURES for job in jobs):

@@ -8,7 +8,7 @@ words; where it is a `str` an empty one is refused with `StorageError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -36,7 +36,7 @@ class StoredJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What a plan does to the stored jobs of a batch."""
+    """What a plan does to the stored jobs of a batch; each of them, and each key, is named once."""
 
     added: tuple[WantedJob, ...] = ()
     replaced: tuple[tuple[int, WantedJob], ...] = ()
@@ -53,6 +53,48 @@ class Changes:
     """
     orphaned: tuple[int, ...] = ()
     """Jobs that the manifest no longer has; those in flight are still collected."""
+
+
+SAMPLE = 5
+"""Keys of many that a person is shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a manifest would change, as numbers of jobs; `plan.Plan` is the same with the jobs themselves."""
+
+    to_send: int
+    """New, changed before anything was bought, or still pending."""
+    done: int
+    collecting: int
+    """At the provider, or finished there and not yet fetched."""
+    in_doubt: int
+    failed: int
+    changed: int
+    """Bought with another request than the manifest has now: kept as they are."""
+    changed_keys: tuple[str, ...]
+    """The first of these, at most `SAMPLE`."""
+    moved: int
+    orphaned: int
+
+    @property
+    def needs_provider(self) -> bool:
+        """Whether there is anything to send or to collect."""
+        return bool(self.to_send or self.collecting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchases:
+    """The clips that a run would buy."""
+
+    kinds: Mapping[tuple[str, int], int]
+    """How many of each billing key and length in seconds."""
+    uploads: int
+    """Different local frames that leave this machine for them."""
+
+    @property
+    def clips(self) -> int:
+        return sum(self.kinds.values())
 
 
 class Store(Protocol):
@@ -92,6 +134,18 @@ class Store(Protocol):
     def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]: ...
 
     def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None: ...
+
+    def compare(self, batch_id: int, jobs: Iterable[WantedJob]) -> Comparison:
+        """What a manifest of these jobs, in their order, would change by the rules of `plan`; nothing changes yet.
+
+        The comparison stays with the store until it is adopted or another one is made.
+        """
+
+    def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
+        """What would be sent of the jobs that were compared: the first `limit` that the glob and the tags select."""
+
+    def adopt(self, batch_id: int, *, now: datetime) -> None:
+        """`apply` what the comparison found, once."""
 
     # questions
 

@@ -6,15 +6,18 @@ changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
+from batchrunner import plan
 from batchrunner.budget import Caps, passed
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Moment, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
-from batchrunner.store.base import Changes
+from batchrunner.store.base import Changes, Comparison, Purchases
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import (
     ASKED_ANEW,
@@ -108,6 +111,18 @@ class MemoryStore(Tables):
                     self._place(replace(row, job=job, position=wanted.position))
             for wanted in changes.added:
                 self._add(batch_id, wanted)
+
+    def compare(self, batch_id: int, jobs: Iterable[WantedJob]) -> Comparison:
+        self._plan = plan.plan(list(jobs), self.stored_jobs(batch_id))
+        return plan.compared(self._plan)
+
+    def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
+        sent = [job for job in self._plan.to_send if only is None or fnmatchcase(job.key, only)]
+        return plan.purchases([job for job in sent if not tags or set(job.tags) & set(tags)][:limit])
+
+    def adopt(self, batch_id: int, *, now: datetime) -> None:
+        self.apply(batch_id, self._plan.changes, now=now)
+        self._plan = plan.plan([], [])
 
     def _of(self, batch_id: int, job_id: int) -> Row | None:
         row = self._rows.get(job_id)

@@ -42,9 +42,9 @@ PAGE = 1000
 
 SELECTED = """
     (? IS NULL OR key_matches(key, ?))
-    AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value IN (SELECT value FROM json_each(?))))
+    AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each(?))))
 """
-"""Jobs that a run is about; its parameters are `_selection`'s."""
+"""Jobs that a run is about; its parameters are `selection`'s."""
 
 
 class Connection:
@@ -159,7 +159,7 @@ class Questions(Connection):
             rows = self._rows(sql, (batch_id,))
         else:
             sql = f"SELECT state, count(*) AS jobs FROM jobs WHERE batch_id = ? AND wanted = 1 AND {SELECTED} GROUP BY state"
-            rows = self._rows(sql, (batch_id, *_selection(only, tags)))
+            rows = self._rows(sql, (batch_id, *selection(only, tags)))
         found = {row["state"]: row["jobs"] for row in rows}
         return {state: found[state] for state in JobState if state in found}
 
@@ -176,7 +176,7 @@ class Questions(Connection):
                 AND (not_before IS NULL OR not_before <= ?) AND {SELECTED}
             ORDER BY position, id LIMIT ?
         """
-        parameters = (batch_id, to_text(now), *_selection(only, tags), max(limit, 0))
+        parameters = (batch_id, to_text(now), *selection(only, tags), max(limit, 0))
         return [to_job(row) for row in self._rows(sql, parameters)]
 
     def next_not_before(
@@ -187,7 +187,7 @@ class Questions(Connection):
             WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before > ? AND {SELECTED}
             ORDER BY not_before LIMIT 1
         """
-        row = self._row(sql, (batch_id, to_text(after), *_selection(only, tags)))
+        row = self._row(sql, (batch_id, to_text(after), *selection(only, tags)))
         return None if row is None else to_time(row["not_before"])
 
     def attempts(self, job_id: int) -> list[Attempt]:
@@ -234,6 +234,7 @@ class Questions(Connection):
         return None if row is None else to_asset(row)
 
 
-def _selection(only: str | None, tags: Sequence[str]) -> tuple[str | None, ...]:
+def selection(only: str | None, tags: Sequence[str]) -> tuple[str | None, ...]:
+    """The parameters of `SELECTED`."""
     words = to_list(tags) if tags else None
     return only, only, words, words

@@ -25,6 +25,19 @@ STORED_JOB_COLUMNS = f"""
     id, key, fingerprint, state, attempts, output, wanted, position,
     attempts > 0 AND EXISTS (SELECT 1 {_CHARGED}) AS paid
 """
+WANTED_COLUMNS = (
+    "key",
+    "fingerprint",
+    "prompt",
+    "request",
+    "billing_key",
+    "seconds",
+    "output",
+    "position",
+    "place",
+    "tags",
+)
+"""What the manifest decides of a job: the names of `wanted_columns`."""
 
 
 def to_text(at: datetime | None) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from batchrunner.budget import Caps, passed
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, WantedJob
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
@@ -21,20 +21,30 @@ from batchrunner.store.connect import open_for_reading, open_for_writing
 from batchrunner.store.faults import told_as_storage_error
 from batchrunner.store.highwater import HighWater
 from batchrunner.store.ledger import ASKED_ANEW, CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE, EXPLAINED, UNSENT
-from batchrunner.store.queries import Questions
-from batchrunner.store.rows import BATCH_COLUMNS, answer_columns, clip_columns, to_batch, to_text, wanted_columns
+from batchrunner.store.queries import PAGE
+from batchrunner.store.rows import BATCH_COLUMNS, WANTED_COLUMNS, answer_columns, clip_columns, to_batch, to_text
+from batchrunner.store.staging import UNPAID, Staging
 
-UNPAID = """
-    (state = 'pending' OR state IN ('cancelled', 'failed') AND NOT EXISTS
-        (SELECT 1 FROM attempts WHERE job_id = jobs.id AND charge <> 'released'))
+KEEP = """
+    UPDATE jobs SET key = staged.key, position = staged.position, tags = staged.tags, wanted = 1,
+        output = CASE jobs.state WHEN 'done' THEN jobs.output ELSE staged.output END,
+        request = CASE WHEN jobs.state = 'pending' AND jobs.fingerprint = staged.fingerprint
+            THEN staged.request ELSE jobs.request END
+    FROM matches JOIN staged USING (rank)
+    WHERE jobs.id = matches.job_id AND NOT matches.replaces AND jobs.batch_id = ?
+        AND (jobs.key <> staged.key OR jobs.position <> staged.position OR jobs.tags <> staged.tags OR jobs.wanted = 0
+            OR (jobs.output <> staged.output AND jobs.state <> 'done')
+            OR (jobs.request <> staged.request AND jobs.state = 'pending' AND jobs.fingerprint = staged.fingerprint))
 """
-"""Jobs whose request the manifest may still change: nothing is bought for them, nor can be before they are claimed."""
-
-KEPT = ("key", "position", "tags", "output", "request", "fingerprint")
 """What a job takes of the manifest whose request it has, or was sent with."""
+ADD = f"""
+    INSERT INTO jobs (batch_id, {", ".join(WANTED_COLUMNS)}, created_at, updated_at)
+    SELECT :batch_id, {", ".join(WANTED_COLUMNS)}, :now, :now FROM staged
+    WHERE rank NOT IN (SELECT rank FROM matches) ORDER BY rank
+"""
 
 
-class SqliteStore(Questions):
+class SqliteStore(Staging):
     """Jobs, their purchases and their history, in one file."""
 
     _water: HighWater | None = None
@@ -128,57 +138,48 @@ class SqliteStore(Questions):
 
     def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None:
         with self.transaction():
-            for job_id in changes.orphaned:
-                self._run("UPDATE jobs SET wanted = 0 WHERE id = ? AND batch_id = ? AND wanted = 1", (job_id, batch_id))
-            self._give_up_keys(batch_id, changes)
-            for job_id, wanted in changes.replaced:
-                self._replace(batch_id, job_id, wanted, now=now)
-            for job_id, wanted in changes.kept:
-                self._keep(batch_id, job_id, wanted)
-            self._add(batch_id, changes.added, now=now)
+            self._stage_changes(batch_id, changes)
+            self.adopt(batch_id, now=now)
 
-    def _give_up_keys(self, batch_id: int, changes: Changes) -> None:
+    def adopt(self, batch_id: int, *, now: datetime) -> None:
+        with self.transaction():
+            self._run("UPDATE jobs SET wanted = 0 WHERE id IN (SELECT id FROM orphans) AND batch_id = ?", (batch_id,))
+            self._give_up_keys(batch_id)
+            self._replace_staged(batch_id, now=now)
+            self._run(KEEP, (batch_id,))
+            self._run(ADD, {"batch_id": batch_id, "now": to_text(now)})
+            self._clear_stage()
+
+    def _give_up_keys(self, batch_id: int) -> None:
         """Jobs may take each other's keys; keys are unique among wanted jobs, so whoever changes its own steps aside."""
-        sql = "UPDATE jobs SET wanted = 0 WHERE id = ? AND batch_id = ? AND key <> ? AND wanted = 1"
-        for job_id, wanted in changes.replaced:
-            self._run(f"{sql} AND {UNPAID}", (job_id, batch_id, wanted.key))
-        for job_id, wanted in changes.kept:
-            self._run(sql, (job_id, batch_id, wanted.key))
+        sql = (
+            "UPDATE jobs SET wanted = 0 WHERE batch_id = ? AND wanted = 1 AND id IN (SELECT job_id FROM matches WHERE "
+        )
+        self._run(f"{sql} moved AND NOT replaces)", (batch_id,))
+        self._run(f"{sql} moved AND replaces) AND {UNPAID}", (batch_id,))
 
-    def _replace(self, batch_id: int, job_id: int, wanted: WantedJob, *, now: datetime) -> None:
+    def _replace_staged(self, batch_id: int, *, now: datetime) -> None:
+        sql = f"""
+            SELECT rank, job_id, {", ".join(WANTED_COLUMNS)} FROM matches JOIN staged USING (rank)
+            WHERE replaces AND rank > ? ORDER BY rank LIMIT {PAGE}
+        """
+        last = 0
+        while page := self._rows(sql, (last,)):
+            for row in page:
+                self._replace(batch_id, row["job_id"], {name: row[name] for name in WANTED_COLUMNS}, now=now)
+            last = page[-1]["rank"]
+
+    def _replace(self, batch_id: int, job_id: int, columns: dict[str, Any], *, now: datetime) -> None:
         found = self._row(
             f"SELECT fingerprint, state FROM jobs WHERE id = ? AND batch_id = ? AND {UNPAID}", (job_id, batch_id)
         )
         if found is None:
             return
-        columns = {**wanted_columns(wanted), "wanted": 1, "updated_at": to_text(now)}
-        if found["state"] != JobState.PENDING or found["fingerprint"] != wanted.fingerprint:
+        columns |= {"wanted": 1, "updated_at": to_text(now)}
+        if found["state"] != JobState.PENDING or found["fingerprint"] != columns["fingerprint"]:
             columns["purchase_id"] = None  # another clip, or another try after a final answer, is another purchase
         self._update(job_id, columns)
         self._move(job_id, JobEvent.RETRIED, now=now, note=ASKED_ANEW, columns=UNSENT)
-
-    def _keep(self, batch_id: int, job_id: int, wanted: WantedJob) -> None:
-        sql = """
-            UPDATE jobs SET key = :key, position = :position, tags = :tags, wanted = 1,
-                output = CASE state WHEN 'done' THEN output ELSE :output END,
-                request = CASE WHEN state = 'pending' AND fingerprint = :fingerprint THEN :request ELSE request END
-            WHERE id = :id AND batch_id = :batch_id AND (key <> :key OR position <> :position OR tags <> :tags
-                OR wanted = 0 OR (output <> :output AND state <> 'done')
-                OR (request <> :request AND state = 'pending' AND fingerprint = :fingerprint))
-        """
-        columns = {name: value for name, value in wanted_columns(wanted).items() if name in KEPT}
-        self._run(sql, {**columns, "id": job_id, "batch_id": batch_id})
-
-    def _add(self, batch_id: int, added: tuple[WantedJob, ...], *, now: datetime) -> None:
-        sql = """
-            INSERT INTO jobs (batch_id, key, fingerprint, prompt, request, billing_key, seconds, output, position, place,
-                tags, created_at, updated_at)
-            VALUES (:batch_id, :key, :fingerprint, :prompt, :request, :billing_key, :seconds, :output, :position, :place,
-                :tags, :now, :now)
-        """
-        shared = {"batch_id": batch_id, "now": to_text(now)}
-        with told_as_storage_error(self._path):
-            self._connection.executemany(sql, ({**wanted_columns(wanted), **shared} for wanted in added))
 
     # transitions
 

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TypeVar
 
+from batchrunner import plan
 from batchrunner.budget import Used, month
 from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money
 from batchrunner.states import IN_FLIGHT, JobState
@@ -62,6 +63,8 @@ class Tables:
         self._purchases: dict[str, int] = {}
         self._attempts: dict[int, Booked] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
+        self._plan = plan.plan([], [])
+        """The last comparison."""
         self._undo: list[Callable[[], object]] = []
         self._depth = 0
 

@@ -721,6 +721,18 @@ def test_a_new_job_may_take_the_key_of_a_dropped_one(store):
     assert [job.id for job in store.jobs(batch_id)] == [a]
 
 
+def test_a_comparison_changes_nothing_until_it_is_adopted_once(store):
+    batch_id, a = new_batch(store, "a")
+    before = snapshot(store, batch_id)
+    made = store.compare(batch_id, [wanted("a", prompt="other"), wanted("b", 1)])
+    assert (made.to_send, made.orphaned, made.needs_provider) == (2, 0, True)
+    assert snapshot(store, batch_id) == before
+    for _ in range(2):
+        store.adopt(batch_id, now=NOW)
+        assert store.job(a).request.prompt == "other"
+        assert [job.key for job in store.jobs(batch_id)] == ["a", "b"]
+
+
 def test_two_wanted_jobs_cannot_have_one_key(store):
     batch_id, a = new_batch(store, "a")
     with pytest.raises(StorageError, match="rules"):

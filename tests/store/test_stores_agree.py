@@ -39,7 +39,7 @@ wanted_jobs = st.builds(
     st.sampled_from(Mode),
     st.sampled_from([(), ("t",), ("t", "夜")]),
 )
-moves = st.lists(st.tuples(job_ids, wanted_jobs), max_size=3).map(tuple)
+moves = st.lists(st.tuples(job_ids, wanted_jobs), max_size=5, unique_by=lambda move: move[0])
 TRANSITIONS = {
     "record_rejected": {"reason": "frame", "message": "small"},
     "record_refused": {"answer": ANSWER, "reason": "bad"},
@@ -94,12 +94,29 @@ class TwoStores(RuleBasedStateMachine):
         self.now += timedelta(minutes=by)
 
     @rule(
-        batch=batch_ids, added=st.lists(wanted_jobs, max_size=2).map(tuple), replaced=moves, kept=moves, data=st.data()
+        batch=batch_ids,
+        added=st.lists(wanted_jobs, max_size=2).map(tuple),
+        moved=moves,
+        replaced=st.integers(0, 5),
+        orphaned=st.lists(job_ids, max_size=2, unique=True).map(tuple),
     )
-    def apply(self, batch, added, replaced, kept, data):
-        orphaned = data.draw(st.lists(job_ids, max_size=2).map(tuple))
-        changes = Changes(added=added, replaced=replaced, kept=kept, orphaned=orphaned)
+    def apply(self, batch, added, moved, replaced, orphaned):
+        changes = Changes(
+            added=added, replaced=tuple(moved[:replaced]), kept=tuple(moved[replaced:]), orphaned=orphaned
+        )
         self.both(lambda store: store.apply(batch, changes, now=self.now))
+
+    @rule(
+        batch=batch_ids,
+        jobs=st.lists(wanted_jobs, max_size=5, unique_by=lambda job: job.key),
+        only=globs,
+        tags=st.lists(st.sampled_from(["t", "夜", "none"]), max_size=2),
+        limit=st.none() | st.integers(0, 4),
+    )
+    def adopt(self, batch, jobs, only, tags, limit):
+        self.both(lambda store: store.compare(batch, jobs))
+        self.both(lambda store: store.purchases(only=only, tags=tags, limit=limit))
+        self.both(lambda store: store.adopt(batch, now=self.now))
 
     @rule(
         job=job_ids,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchrunner.model import Answer, Clip, Frame, Intent, Mode, VideoRequest, WantedJob
-from batchrunner.plan import billed_seconds, cost, plan, uploads
+from batchrunner.plan import billed_seconds, cost, plan, purchases
 from batchrunner.request import fingerprint
 from batchrunner.states import JobState
 from batchrunner.store.base import Changes, StoredJob
@@ -178,18 +178,19 @@ def test_of_two_rows_that_fit_the_bought_one_moves(rows):
 
 def test_seconds_by_what_is_billed():
     jobs = [wanted("a", duration=5), wanted("b", duration=10), wanted("c", mode=Mode.PRO, audio=True, duration=15)]
-    assert billed_seconds(plan(jobs, []).to_send) == {"720P": 15, "1080P+Sound": 15}
-    assert billed_seconds(plan(jobs, [stored("a", S.DONE, id=1)]).to_send) == {"720P": 15, "1080P+Sound": 15} | {
-        "720P": 10
-    }
-    assert billed_seconds([]) == {}
+    assert billed_seconds(purchases(plan(jobs, []).to_send)) == {"720P": 15, "1080P+Sound": 15}
+    assert billed_seconds(purchases(plan(jobs, [stored("a", S.DONE, id=1)]).to_send)) == {
+        "720P": 15,
+        "1080P+Sound": 15,
+    } | {"720P": 10}
+    assert billed_seconds(purchases([])) == {}
 
 
 def test_uploads_are_counted_by_content():
     one, same = (Frame(source=name, sha256="a" * 64, local=True) for name in ("x.png", "y.png"))
     other = Frame(source="https://h/z.png", sha256="b" * 64, local=False)
     found = plan([wanted("a", frames=(one, other)), wanted("b", frames=(same,))], [])
-    assert set(uploads(found.to_send)) == {"a" * 64}
+    assert purchases(found.to_send).uploads == 1
 
 
 @pytest.mark.parametrize(
@@ -202,11 +203,11 @@ def test_uploads_are_counted_by_content():
 )
 def test_cost(prices, total):
     jobs = [wanted("a", duration=5), wanted("b", mode=Mode.PRO, duration=10)]
-    assert cost(jobs, lambda key, seconds: prices[key] * seconds if key in prices else None) == total
+    assert cost(purchases(jobs), lambda key, seconds: prices[key] * seconds if key in prices else None) == total
 
 
 def test_nothing_costs_nothing():
-    assert cost([], lambda key, seconds: None) == 0
+    assert cost(purchases([]), lambda key, seconds: None) == 0
 
 
 # properties
