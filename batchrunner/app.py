@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batchrunner import plan
 from batchrunner.errors import UsageError
 from batchrunner.manifest import Loaded, Options, Prices, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
@@ -28,6 +27,7 @@ from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import Store
 from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.mounts import ALLOW
+from batchrunner.store.shelf import DiskShelf
 from batchrunner.store.sqlite import SqliteStore
 
 DATABASE = Path(".batchrunner/batchrunner.db")
@@ -44,6 +44,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@contextmanager
 def load(
     path: Path | None,
     environ: Mapping[str, str],
@@ -51,23 +52,28 @@ def load(
     prompts: Sequence[str] = (),
     sets: Sequence[str] = (),
     allowed: Sequence[Path] = (),
-) -> Loaded:
-    """Read, check and expand a manifest, or some prompts alone; `ManifestError` with every mistake in it."""
+) -> Iterator[Loaded]:
+    """Read, check and expand a manifest, or some prompts alone; `ManifestError` with every mistake in it.
+
+    Its jobs lie on the disk, as long as the block lasts.
+    """
     options = Options(
         sets=tuple(sets),
         allowed=tuple(one.absolute() for one in allowed),
         today=now().astimezone().date(),
         prices=configuration.prices(environ),
     )
-    if path is not None:
-        return load_manifest(path, probe=frames.inspect, options=options)
-    data, name = prompts_manifest(prompts, sets)
-    return parse_manifest(data, name, probe=frames.inspect, options=options)
+    with DiskShelf() as shelf:
+        if path is not None:
+            yield load_manifest(path, probe=frames.inspect, options=options, shelf=shelf)
+        else:
+            data, name = prompts_manifest(prompts, sets)
+            yield parse_manifest(data, name, probe=frames.inspect, options=options, shelf=shelf)
 
 
 def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
     """`UsageError` when no job has one of the tags: a slip of the keyboard must not look like a finished batch."""
-    known = sorted({tag for job in loaded.jobs for tag in job.tags})
+    known = sorted(loaded.tags)
     for tag in tags:
         if tag not in known:
             listed = f"the tags are {', '.join(known)}" if known else "give jobs `tags: [nightly]` in the manifest"
@@ -77,54 +83,70 @@ def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
 @contextmanager
 def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
-    loaded = load(request.manifest, environ, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
+    with ExitStack() as stack:
+        manifest = load(request.manifest, environ, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
+        with manifest as loaded:
+            _check_selection(loaded, request)
+            borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
+            if borrows:
+                loaded = replace(loaded, manifest=replace(loaded.manifest, prices=_emulator_prices()))
+            elif _is_capped(request, loaded):
+                _check_prices(loaded, environ)
+            session = _session(loaded, request, environ, stack, borrows_prices=borrows)
+        yield session
+
+
+def _check_selection(loaded: Loaded, request: RunRequest) -> None:
     check_tags(loaded, request.tags)
     if request.only is not None and not any(request.selects(job) for job in loaded.jobs):
         raise UsageError(
             f"no job has a key that matches {request.only!r}; nothing was sent",
             fix="see the keys: batchrunner ls, or leave --only out",
         )
-    borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
-    if borrows:
-        loaded = replace(loaded, manifest=replace(loaded.manifest, prices=_emulator_prices()))
-    elif _is_capped(request, loaded):
-        _check_prices(loaded, environ)
+
+
+def _session(
+    loaded: Loaded, request: RunRequest, environ: Mapping[str, str], stack: ExitStack, *, borrows_prices: bool
+) -> Session:
+    """The folder, the database and what the manifest would change in it; they are closed with the stack."""
     manifest = loaded.manifest
     endpoint = EMULATOR if request.emulator else _endpoint(environ)
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
     folder = OutputFolder(root.absolute())
     folder.check()
-    with ExitStack() as stack:
-        is_new = not database.exists()
-        stack.enter_context(DatabaseLock(database, now=now(), networked=bool(environ.get(ALLOW))))
-        store = SqliteStore.open(database)
-        stack.callback(store.close)
-        currency = manifest.prices.currency if manifest.prices else None
-        batch = store.open_batch(manifest.name, endpoint=endpoint, currency=currency, now=now())
-        if batch.endpoint != endpoint:
-            raise UsageError(
-                f"batch {batch.name} in {database} belongs to {batch.endpoint}, this run asks {endpoint}; nothing was sent",
-                fix="choose another database with --db PATH, so that their clips never mix",
-            )
-        limits = manifest.limits
-        if request.max_in_flight is not None:
-            limits = replace(limits, max_in_flight=request.max_in_flight)
-        yield Session(
-            request=request,
-            loaded=loaded,
-            database=database,
-            folder=folder,
-            store=store,
-            batch=batch,
-            plan=plan.plan(loaded.jobs, store.stored_jobs(batch.id)),
-            limits=limits.scaled(request.speed) if request.emulator else limits,
-            environ=environ,
-            is_new=is_new,
-            borrows_prices=borrows,
-            connect=partial(_connect, request, database, environ, manifest.frames),
-            clock=now,
+    is_new = not database.exists()
+    stack.enter_context(DatabaseLock(database, now=now(), networked=bool(environ.get(ALLOW))))
+    store = SqliteStore.open(database)
+    stack.callback(store.close)
+    currency = manifest.prices.currency if manifest.prices else None
+    batch = store.open_batch(manifest.name, endpoint=endpoint, currency=currency, now=now())
+    if batch.endpoint != endpoint:
+        raise UsageError(
+            f"batch {batch.name} in {database} belongs to {batch.endpoint}, this run asks {endpoint}; nothing was sent",
+            fix="choose another database with --db PATH, so that their clips never mix",
         )
+    limits = manifest.limits
+    if request.max_in_flight is not None:
+        limits = replace(limits, max_in_flight=request.max_in_flight)
+    return Session(
+        request=request,
+        manifest=manifest,
+        warnings=loaded.warnings,
+        private_urls=loaded.private_urls,
+        database=database,
+        folder=folder,
+        store=store,
+        batch=batch,
+        plan=store.compare(batch.id, loaded.jobs),
+        purchases=store.purchases(only=request.only, tags=request.tags, limit=request.limit),
+        limits=limits.scaled(request.speed) if request.emulator else limits,
+        environ=environ,
+        is_new=is_new,
+        borrows_prices=borrows_prices,
+        connect=partial(_connect, request, database, environ, manifest.frames),
+        clock=now,
+    )
 
 
 async def _connect(
@@ -158,9 +180,10 @@ def _emulator_prices() -> Prices:
 def _check_prices(loaded: Loaded, environ: Mapping[str, str]) -> None:
     """A cap holds only what has a price."""
     prices = loaded.manifest.prices
-    requests = (job.request for job in loaded.jobs)
     lacking = {
-        one.billing_key for one in requests if prices is None or prices.of(one.billing_key, one.duration) is None
+        billing_key
+        for billing_key, seconds in loaded.kinds
+        if prices is None or prices.of(billing_key, seconds) is None
     }
     if lacking:
         configured = configuration.default_path(environ)

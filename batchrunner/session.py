@@ -15,12 +15,13 @@ from pathlib import Path
 
 import anyio
 
-from batchrunner import answers, moments, plan
+from batchrunner import answers, moments
 from batchrunner.budget import Caps, Used
+from batchrunner.diagnostic import Diagnostic
 from batchrunner.durable import write_whole
 from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError
 from batchrunner.events import Listener
-from batchrunner.manifest import Loaded
+from batchrunner.manifest import Manifest
 from batchrunner.model import Batch, Job, Money, WantedJob
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.base import Provider
@@ -31,7 +32,7 @@ from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import Limits
 from batchrunner.states import JobState
-from batchrunner.store.base import Store
+from batchrunner.store.base import Comparison, Purchases, Store
 
 REPORT = "report.html"
 EMULATOR_SPEED = 100.0
@@ -105,12 +106,17 @@ class Session:
     """One `run`: the manifest is read, the database is ours, the plan is made; nothing has been sent."""
 
     request: RunRequest
-    loaded: Loaded
+    manifest: Manifest
+    warnings: tuple[Diagnostic, ...]
+    private_urls: Mapping[str, str]
+    """By the frame's sha256, whole URLs that may not be stored or shown."""
     database: Path
     folder: OutputFolder
     store: Store
     batch: Batch
-    plan: plan.Plan
+    plan: Comparison
+    purchases: Purchases
+    """What this run would send: of the plan, what `--only`, `--tag` and `--limit` leave."""
     limits: Limits
     environ: Mapping[str, str]
     is_new: bool
@@ -130,14 +136,14 @@ class Session:
     @property
     def caps(self) -> Caps:
         """What may be spent: the manifest's budget, and `--max-cost` where that is lower."""
-        caps = self.loaded.manifest.caps
+        caps = self.manifest.caps
         given = [cap for cap in (self.request.max_cost, caps.max_cost) if cap is not None]
         return replace(caps, max_cost=min(given, default=None))
 
     @property
     def ends_at(self) -> datetime | None:
         """When this run begins nothing more, seen from now; options go above the manifest."""
-        request, manifest = self.request, self.loaded.manifest
+        request, manifest = self.request, self.manifest
         at = request.deadline if request.deadline is not None else manifest.deadline
         after = request.max_duration if request.max_duration is not None else manifest.max_duration
         return moments.ends_at(at, after, self.clock())
@@ -148,7 +154,7 @@ class Session:
 
     def price(self, billing_key: str, seconds: int) -> int | None:
         """What one clip costs, by the user's own prices."""
-        prices = self.loaded.manifest.prices
+        prices = self.manifest.prices
         return prices.of(billing_key, seconds) if prices else None
 
     def money(self) -> Money:
@@ -175,7 +181,7 @@ class Session:
         manifest = None if path is None else str(path.absolute())
         with self.store.transaction():
             self.store.record_places(self.batch.id, manifest=manifest, folder=str(self.folder.root))
-            self.store.apply(self.batch.id, self.plan.changes, now=self.clock())
+            self.store.adopt(self.batch.id, now=self.clock())
             self.store.unpause(self.batch.id, now=self.clock())
             self.store.recover(self.batch.id, now=self.clock())
 
@@ -216,7 +222,7 @@ class Session:
         """The report of a run that has nothing to do."""
         run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
         self.store.finish_run(run_id, exit_code=ExitCode.DONE, now=self.clock())
-        doubts = len(self.plan.in_doubt)
+        doubts = self.plan.in_doubt
         counts = dict(self.counts())
         return self.report(Outcome(stops=frozenset(), counts=counts, blocked={}, left=0, purchases=0, doubts=doubts))
 
@@ -257,7 +263,7 @@ class Session:
                 now=self.clock,
                 chance=random.SystemRandom(),
                 listener=listener,
-                private_urls=self.loaded.private_urls,
+                private_urls=self.private_urls,
             )
             return await self._guarded(runner, provider)
 

@@ -43,18 +43,19 @@ def command(
     wrong = False
     for path in manifests:
         try:
-            loaded = app.load(path, os.environ, sets=sets, allowed=allowed)
+            with app.load(path, os.environ, sets=sets, allowed=allowed) as loaded:
+                app.check_tags(loaded, tags)
+                counted = _counted(loaded, only, tags, limit)
         except ManifestError as error:
             wrong = True
             found += error.diagnostics
         else:
-            app.check_tags(loaded, tags)
             found += loaded.warnings
             wrong = wrong or (strict and bool(loaded.warnings))
             if form == "text" and not (strict and loaded.warnings):
                 warned = len(loaded.warnings)
                 verdict = f"{warned} warning{'s' if warned > 1 else ''}" if warned else "nothing wrong"
-                put(f"{path}: {_counted(loaded, only, tags, limit)}, {verdict}\n")
+                put(f"{path}: {counted}, {verdict}\n")
     text = _RENDER[form](found)
     if text:
         put(text if text.endswith("\n") else text + "\n")

@@ -10,52 +10,44 @@ from batchrunner import plan
 from batchrunner.cli.advice import after_failures
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
-from batchrunner.model import WantedJob
 from batchrunner.report import summary
 from batchrunner.runner.board import Stop
 from batchrunner.session import Report, Session
 from batchrunner.states import JobState
+from batchrunner.store.base import SAMPLE
 
-SHOWN_KEYS = 5
-
-
-def selected(session: Session) -> list[WantedJob]:
-    """What this run would send: of the plan, what `--only`, `--tag` and `--limit` leave."""
-    selects = session.request.selects
-    jobs = [job for job in session.plan.to_send if selects(job)]
-    return jobs if session.request.limit is None else jobs[: session.request.limit]
+SHOWN_KEYS = SAMPLE
 
 
 def plan_lines(session: Session) -> Iterator[str]:
     """The plan, before anything is asked or sent."""
-    made, jobs = session.plan, selected(session)
+    made, bought = session.plan, session.purchases
     yield f"{session.batch.name}  {session.request.source}  at {session.batch.endpoint}"
     if session.is_new and not session.request.emulator:
         yield f"  new database {session.database}: it knows nothing bought elsewhere"
     marks = (
-        ("+", len(jobs), "to send"),
-        ("=", len(made.done), "done"),
-        (">", len(made.collecting), "at the provider"),
-        ("?", len(made.in_doubt), "in doubt"),
-        ("!", len(made.failed), "failed"),
-        ("→", len(made.moved), "renamed"),
-        ("-", len(made.orphaned), "no longer in the manifest"),
+        ("+", bought.clips, "to send"),
+        ("=", made.done, "done"),
+        (">", made.collecting, "at the provider"),
+        ("?", made.in_doubt, "in doubt"),
+        ("!", made.failed, "failed"),
+        ("→", made.moved, "renamed"),
+        ("-", made.orphaned, "no longer in the manifest"),
     )
     yield "  " + "   ".join(f"{mark} {count} {word}" for mark, count, word in marks if count or mark in "+=")
     if made.changed:
-        yield f"  ~ {len(made.changed)} changed after being bought, kept as bought: {_some(made.changed)}"
+        yield f"  ~ {made.changed} changed after being bought, kept as bought: {_some(made.changed_keys, made.changed)}"
         yield "    to buy the new version as well, give it another id"
-    if jobs:
-        seconds = plan.billed_seconds(jobs)
+    if bought.clips:
+        seconds = plan.billed_seconds(bought)
         yield "  buys " + " · ".join(f"{key} {total} s" for key, total in sorted(seconds.items()))
-        uploads = plan.uploads(jobs)
-        if uploads:
-            yield f"  sends {len(uploads)} frame{'s' if len(uploads) > 1 else ''} from this machine"
-        yield f"  cost {_cost(session, jobs)}"
+        if bought.uploads:
+            yield f"  sends {bought.uploads} frame{'s' if bought.uploads > 1 else ''} from this machine"
+        yield f"  cost {_cost(session)}"
 
 
-def _cost(session: Session, jobs: list[WantedJob]) -> str:
-    total = plan.cost(jobs, session.price)
+def _cost(session: Session) -> str:
+    total = plan.cost(session.purchases, session.price)
     if total is None:
         text = "unknown: the manifest has no prices for it"
     else:
@@ -160,8 +152,9 @@ def _db(report: Report) -> str:
     return "" if report.database == Path(".batchrunner/batchrunner.db") else f" --db {report.database}"
 
 
-def _some(keys: tuple[str, ...] | list[str]) -> str:
-    more = len(keys) - SHOWN_KEYS
+def _some(keys: tuple[str, ...] | list[str], count: int | None = None) -> str:
+    """The first of the keys, of which there are `count`, and how many more."""
+    more = (len(keys) if count is None else count) - SHOWN_KEYS
     return ", ".join(keys[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
 
 

@@ -122,16 +122,16 @@ def command(
 
 def _run(session: Session, *, yes: bool, mode: str) -> ExitCode:
     talk = mode != "json"
-    if talk and session.loaded.warnings:
-        say(render_text(session.loaded.warnings).rstrip("\n"), err=True)
+    if talk and session.warnings:
+        say(render_text(session.warnings).rstrip("\n"), err=True)
     if talk:
         for line in closing.plan_lines(session):
             say(line, err=True)
-    to_send = closing.selected(session)
+    to_send = session.purchases.clips
     if session.needs_provider:
         session.check_account()
     if to_send and not session.request.emulator and not yes:
-        _ask(len(to_send))
+        _ask(to_send)
     session.adopt_plan()
     again = shlex.join(["batchrunner", *sys.argv[1:]])
     if not session.needs_provider:

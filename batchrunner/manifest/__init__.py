@@ -23,9 +23,9 @@ from batchrunner.manifest.expand import Expansion, Probe
 from batchrunner.manifest.expand import expand as _expand  # the name `expand` stays the module's
 from batchrunner.manifest.manifest import Manifest, parse
 from batchrunner.manifest.money import Prices
+from batchrunner.manifest.shelf import Jobs, MemoryShelf, Shelf
 from batchrunner.manifest.source import MAX_BYTES, decode
 from batchrunner.media.frames import FrameFacts, FrameProblem, inspect
-from batchrunner.model import WantedJob
 
 __all__ = [
     "Expansion",
@@ -76,22 +76,29 @@ class Loaded:
     """A manifest without mistakes."""
 
     manifest: Manifest
-    jobs: tuple[WantedJob, ...]
+    jobs: Jobs
+    tags: frozenset[str]
+    """All words that some job has."""
+    kinds: frozenset[tuple[str, int]]
+    """What is billed: each billing key with each length in seconds."""
     warnings: tuple[Diagnostic, ...]
     private_urls: Mapping[str, str]
     """By the frame's sha256, whole URLs that may not be stored or shown."""
 
 
-def load_manifest(path: Path, *, probe: Inspect = inspect, options: Options = _NO_OPTIONS) -> Loaded:
+def load_manifest(
+    path: Path, *, probe: Inspect = inspect, options: Options = _NO_OPTIONS, shelf: Shelf | None = None
+) -> Loaded:
     """Read, check and expand a manifest; `ManifestError` with every mistake and warning when there is any mistake.
 
-    A table (.csv, .tsv, .jsonl) is a manifest by itself: one entry, a job for each row. `probe` looks at one local frame.
+    A table (.csv, .tsv, .jsonl) is a manifest by itself: one entry, a job for each row. `probe` looks at one local frame;
+    the jobs lie on `shelf`, in memory by default.
     """
     data = _content(path)
     if path.suffix.lower() in TABLES:
         kind = "jsonl" if path.suffix.lower() == ".jsonl" else "csv"
         data = f"version: 1\njobs: [from: {{{kind}: {json.dumps(path.name)}}}]\n".encode()
-    return parse_manifest(data, path, probe=probe, options=options)
+    return parse_manifest(data, path, probe=probe, options=options, shelf=shelf)
 
 
 def prompts_manifest(prompts: Sequence[str], sets: Sequence[str] = ()) -> tuple[bytes, Path]:
@@ -103,7 +110,14 @@ def prompts_manifest(prompts: Sequence[str], sets: Sequence[str] = ()) -> tuple[
     return text.encode("utf-8", "surrogatepass"), Path("-p")
 
 
-def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect, options: Options = _NO_OPTIONS) -> Loaded:
+def parse_manifest(
+    data: bytes,
+    path: Path,
+    *,
+    probe: Inspect = inspect,
+    options: Options = _NO_OPTIONS,
+    shelf: Shelf | None = None,
+) -> Loaded:
     """`load_manifest` for content that is already here; `path` gives it its name and its folder."""
     absolute = path.absolute()
     source = decode(data, str(path))
@@ -114,6 +128,7 @@ def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect, options
             expansion = _expand(
                 manifest,
                 probe=partial(probe, roots=(manifest.folder, *options.allowed)),
+                shelf=MemoryShelf() if shelf is None else shelf,
                 sets=options.sets,
                 roots=options.allowed,
                 today=options.today,
@@ -124,7 +139,14 @@ def parse_manifest(data: bytes, path: Path, *, probe: Inspect = inspect, options
     found = ordered(lookalikes.explained(problems))
     if manifest is None or expansion is None or any(one.severity is Severity.ERROR for one in found):
         raise ManifestError(found)
-    return Loaded(manifest=manifest, jobs=expansion.jobs, warnings=tuple(found), private_urls=expansion.private_urls)
+    return Loaded(
+        manifest=manifest,
+        jobs=expansion.jobs,
+        tags=expansion.tags,
+        kinds=expansion.kinds,
+        warnings=tuple(found),
+        private_urls=expansion.private_urls,
+    )
 
 
 def _content(path: Path) -> bytes:

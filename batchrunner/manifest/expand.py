@@ -1,6 +1,6 @@
-"""A manifest to wanted jobs: entries are read one after the other, rows stream through, nothing is looked at twice.
+"""A manifest to wanted jobs: entries are read one after the other, rows stream to the shelf, nothing is looked at twice.
 
-Pure but for the frames, which are `probe`d, and the rows' files, which lie below the allowed folders.
+Pure but for the shelf, the frames, which are `probe`d, and the rows' files, which lie below the allowed folders.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from batchrunner.manifest.overrides import Overrides
 from batchrunner.manifest.preflight import Preflight, Probe
 from batchrunner.manifest.recipes import Compiler, Recipe
 from batchrunner.manifest.resolve import Resolver
+from batchrunner.manifest.shelf import Jobs, Shelf
 from batchrunner.manifest.spots import Problems, Written
-from batchrunner.model import WantedJob
 
 MAX_JOBS = 100_000
 """Of a manifest that does not say how many it may ask for."""
@@ -32,14 +32,24 @@ __all__ = ["Expansion", "Probe", "expand"]
 class Expansion:
     """The jobs of a manifest without mistakes."""
 
-    jobs: tuple[WantedJob, ...]
+    jobs: Jobs
+    tags: frozenset[str]
+    """All words that some job has."""
+    kinds: frozenset[tuple[str, int]]
+    """What is billed: each billing key with each length in seconds."""
     warnings: tuple[Diagnostic, ...]
     private_urls: Mapping[str, str]
     """By the frame's sha256, whole URLs of frames whose query may be a signature: never stored, never shown."""
 
 
 def expand(
-    manifest: Manifest, *, probe: Probe, sets: Sequence[str] = (), roots: Sequence[Path] = (), today: date | None = None
+    manifest: Manifest,
+    *,
+    probe: Probe,
+    shelf: Shelf,
+    sets: Sequence[str] = (),
+    roots: Sequence[Path] = (),
+    today: date | None = None,
 ) -> Expansion:
     """Every job that the manifest asks for; `ManifestError` with all mistakes when there are any.
 
@@ -49,7 +59,7 @@ def expand(
     overrides = options.read(sets, problems)
     preflight = Preflight(folder=manifest.folder, probe=probe, problems=problems)
     resolver = Resolver(manifest, overrides, preflight, problems, today.isoformat() if today else None)
-    registry = Registry(manifest, resolver, problems)
+    registry = Registry(manifest, resolver, problems, shelf)
     compiler = Compiler(manifest, overrides, problems, [manifest.folder, *roots])
     recipes = [
         recipe
@@ -59,12 +69,18 @@ def expand(
     _register(manifest, recipes, resolver, registry, problems)
     _check_options(overrides, compiler, recipes, problems)
     jobs = registry.jobs()
-    if not jobs and not problems.errors:
+    if not len(jobs) and not problems.errors:
         spot = Written(manifest.document, ("jobs",), at_key=True)
         problems.warning(spot, "MAN218", "the manifest asks for no jobs", "enable an entry, or check its rows")
     if problems.errors:
         raise ManifestError(tuple(problems.found))
-    return Expansion(jobs=jobs, warnings=tuple(problems.found), private_urls=preflight.private_urls)
+    return Expansion(
+        jobs=jobs,
+        tags=frozenset(registry.tags),
+        kinds=frozenset(registry.kinds),
+        warnings=tuple(problems.found),
+        private_urls=preflight.private_urls,
+    )
 
 
 def _register(

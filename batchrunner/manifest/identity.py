@@ -6,17 +6,16 @@ has no name is named after the content of the finished request.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from batchrunner.diagnostic import Place
 from batchrunner.manifest import names
 from batchrunner.manifest.folders import below
 from batchrunner.manifest.manifest import Manifest
 from batchrunner.manifest.recipes import Placed
 from batchrunner.manifest.resolve import SLUG, Candidate, Resolver, in_paths
+from batchrunner.manifest.shelf import Clash, Jobs, Shelf, Unnamed
 from batchrunner.manifest.spots import Problems, Spot
 from batchrunner.manifest.template import Field, Template, TemplateError
 from batchrunner.model import VideoRequest, WantedJob
@@ -25,6 +24,7 @@ from batchrunner.request import fingerprint
 SHORT_HASH, LONG_HASH = 8, 16
 """Hex digits in a key made from content; the long one where two requests share the short one."""
 _KEY_ALONE = Template((Field("key"), names.EXTENSION))
+_LIKE_A_FILE = f"{names.EXTENSION}/"
 
 
 class Parts(NamedTuple):
@@ -38,38 +38,36 @@ class Parts(NamedTuple):
         return self.before + content + self.after
 
 
-@dataclass(slots=True, kw_only=True)
-class Draft:
-    """A job whose key is made from content: whether it is the only one of that name is known at the end."""
+class Draft(NamedTuple):
+    """What a key that is made from content is made of, and the path: whether the name is unique is known at the end."""
 
     parts: Parts
     slug: str
-    fingerprint: str
-    request: VideoRequest
-    place: Place
-    tags: tuple[str, ...]
     folder: str
     """The way to the clip's folder from the batch's."""
     path: Template
     """The clip's name, with all placeholders filled in but those of the key."""
 
-    def key(self, digits: int) -> str:
+    def key(self, fingerprint: str, digits: int) -> str:
         """The key with so many digits of the content's hash."""
-        return self.parts.join(f"{self.slug}-{self.fingerprint[:digits]}")
+        return self.parts.join(f"{self.slug}-{fingerprint[:digits]}")
 
-    def finished(self, key: str, position: int) -> WantedJob:
-        """The job under its final key."""
+    def output(self, key: str) -> str:
+        """The clip's path under its final key."""
         plain = names.clock_free(key)
         file = self.path.fill({"key": plain, "id": plain, "slug": names.slug(plain, SLUG)})
-        return WantedJob(
-            key=key,
-            fingerprint=self.fingerprint,
-            request=self.request,
-            output=self.folder + names.safe_path(file, file=True),
-            position=position,
-            place=self.place,
-            tags=self.tags,
-        )
+        return self.folder + names.safe_path(file, file=True)
+
+    def dump(self) -> str:
+        """The draft as text, for the shelf."""
+        return json.dumps([self.parts, self.slug, self.folder, self.path.parts])
+
+    @classmethod
+    def load(cls, text: str) -> Draft:
+        """What `dump` wrote."""
+        parts, slug, folder, path = json.loads(text)
+        fields = tuple(Field(*part) if isinstance(part, list) else part for part in path)
+        return cls(Parts(*parts), slug, folder, Template(fields))
 
 
 @dataclass(slots=True)
@@ -79,15 +77,13 @@ class Registry:
     manifest: Manifest
     resolver: Resolver
     problems: Problems
-    _jobs: list[WantedJob | Draft] = field(default_factory=list)
-    _owners: dict[str, Place] = field(default_factory=dict)
-    """The keys that were given by people, and whose they are."""
-    _paths: list[Spot] = field(default_factory=list)
-    """For each job, where its path was written."""
-    _priorities: list[int] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self._jobs)
+    shelf: Shelf
+    tags: set[str] = field(default_factory=set)
+    """All words that some job has."""
+    kinds: set[tuple[str, int]] = field(default_factory=set)
+    """What is billed: each billing key with each length in seconds."""
+    _spots: list[Spot] = field(default_factory=list)
+    """Where paths were written, one for each entry."""
 
     def add(self, one: Candidate) -> None:
         """Give a candidate its name and its path; what is wrong with it is reported, and it is left out."""
@@ -112,33 +108,43 @@ class Registry:
         if self.problems.reports > before:
             return
         if key is None:
-            slug = content[: -SHORT_HASH - 1]
-            job = Draft(
-                parts=parts,
-                slug=slug,
-                fingerprint=print_,
-                request=request,
-                place=one.place,
-                tags=_tags(one),
-                folder=folder,
-                path=path,
-            )
-            self._keep(one, job)
-            return
-        self._keep(one, self._job(key, one, request, print_, folder + names.safe_path(path.fill({}), file=True)))
+            draft = Draft(parts, content[: -SHORT_HASH - 1], folder, path)
+            self._put_unnamed(one, request, print_, draft)
+        else:
+            self._put(one, request, print_, key, folder + names.safe_path(path.fill({}), file=True))
 
-    def jobs(self) -> tuple[WantedJob, ...]:
+    def jobs(self) -> Jobs:
         """All jobs in the order of submission; what clashes is reported."""
-        for index, key in self._content_keys():
-            draft = self._jobs[index]
-            assert isinstance(draft, Draft)
-            self._jobs[index] = draft.finished(key, index)
-        jobs = [job for job in self._jobs if isinstance(job, WantedJob)]
-        self._check_paths(jobs)
-        if any(self._priorities):
-            order = sorted(range(len(jobs)), key=lambda index: -self._priorities[index])
-            jobs = [replace(jobs[index], position=rank) for rank, index in enumerate(order)]
-        return tuple(jobs)
+        for one in self.shelf.unnamed():
+            self._name(one)
+        self._check_paths()
+        return self.shelf.jobs()
+
+    def _put(self, one: Candidate, request: VideoRequest, print_: str, key: str, output: str) -> None:
+        file = names.same_file(output)
+        self._note_folders(file, len(self.shelf))
+        job = self._job(one, request, print_, key, output)
+        self.shelf.put(job, file, spot=self._spot(one), priority=_priority(one))
+
+    def _put_unnamed(self, one: Candidate, request: VideoRequest, print_: str, draft: Draft) -> None:
+        job, base = self._job(one, request, print_, "", ""), draft.key(print_, SHORT_HASH)
+        self.shelf.put_unnamed(job, draft.dump(), base=base, spot=self._spot(one), priority=_priority(one))
+
+    def _job(self, one: Candidate, request: VideoRequest, print_: str, key: str, output: str) -> WantedJob:
+        tags = _tags(one)
+        self.tags.update(tags)
+        self.kinds.add((request.billing_key, request.duration))
+        place, position = one.place, len(self.shelf)
+        return WantedJob(
+            key=key, fingerprint=print_, request=request, output=output, position=position, place=place, tags=tags
+        )
+
+    def _spot(self, one: Candidate) -> int:
+        """The number of the place where the entry's path was written."""
+        spot = one.recipe.filename.spot
+        if not self._spots or self._spots[-1] is not spot:
+            self._spots.append(spot)
+        return len(self._spots) - 1
 
     def _parts(self, one: Candidate) -> Parts:
         recipe, row, prompt = one.recipe, one.row, one.prompt
@@ -187,31 +193,13 @@ class Registry:
     def _claim(self, key: str, one: Candidate) -> None:
         """Report it when somebody else has the key, with both places."""
         row, written = one.row, one.recipe.key
-        if (first := self._owners.get(key)) is None:
-            self._owners[key] = one.place
+        if (first := self.shelf.claim(key, str(one.place))) is None:
             return
         spot = written.spot if written else row.spot("key") if row else one.recipe.spot
         advice = "change one of them, or give each entry an `id`"
         if written:
             advice = "put {row}, {prompt_key}, {take} or a dimension of the matrix into the template"
         self.problems.error(spot, "MAN204", f"two jobs have the key `{key}`", f"the first is at {first}; {advice}")
-
-    def _job(self, key: str, one: Candidate, request: VideoRequest, print_: str, output: str) -> WantedJob:
-        return WantedJob(
-            key=key,
-            fingerprint=print_,
-            request=request,
-            output=output,
-            position=len(self._jobs),
-            place=one.place,
-            tags=_tags(one),
-        )
-
-    def _keep(self, one: Candidate, job: WantedJob | Draft) -> None:
-        self._jobs.append(job)
-        self._paths.append(one.recipe.filename.spot)
-        row = one.row
-        self._priorities.append(row.priority if row and row.priority is not None else one.recipe.priority)
 
     def _path(self, one: Candidate, written: Placed) -> Template:
         """The file's path with its placeholders filled in, but for a key that is not known yet."""
@@ -241,51 +229,44 @@ class Registry:
             return ""
         return below(self.manifest.output_dir, names.safe_path(folder, file=False))
 
-    def _content_keys(self) -> Iterator[tuple[int, str]]:
-        """The final keys of drafts. Equal requests are numbered; which of them is which makes no difference."""
-        drafts = [(index, job) for index, job in enumerate(self._jobs) if isinstance(job, Draft)]
-        contents: dict[str, str | None] = {}
-        for _, draft in drafts:
-            base = draft.key(SHORT_HASH)
-            if contents.setdefault(base, draft.fingerprint) != draft.fingerprint:
-                contents[base] = None
-        taken, occurrences = set(self._owners), Counter[str]()
-        for index, draft in drafts:
-            base = draft.key(SHORT_HASH)
-            if contents[base] is None:
-                base = draft.key(LONG_HASH)
-            key = base
-            while not occurrences[base] or key in taken:
-                occurrences[base] += 1
-                key = base if occurrences[base] == 1 else f"{base}-{occurrences[base]}"
-            taken.add(key)
-            yield index, key
+    def _name(self, one: Unnamed) -> None:
+        """The final key of a draft. Equal requests are numbered; which of them is which makes no difference."""
+        draft = Draft.load(one.draft)
+        key = base = draft.key(one.fingerprint, LONG_HASH if one.shared else SHORT_HASH)
+        while self.shelf.claim(key, "") is not None:
+            key = f"{base}-{self.shelf.again(base)}"
+        output = draft.output(key)
+        file = names.same_file(output)
+        self._note_folders(file, one.number)
+        self.shelf.name(one.number, key, output, file)
 
-    def _check_paths(self, jobs: list[WantedJob]) -> None:
+    def _note_folders(self, file: str, number: int) -> None:
+        """Only a folder that is called like a clip can be in a clip's way."""
+        at = file.find(_LIKE_A_FILE)
+        while at >= 0:
+            self.shelf.need(file[: at + len(names.EXTENSION)], number)
+            at = file.find(_LIKE_A_FILE, at + 1)
+
+    def _check_paths(self) -> None:
         """No two jobs write the same file on any file system, and none needs a folder where another has its file."""
-        writers: dict[str, WantedJob] = {}
-        for job, spot in zip(jobs, self._paths, strict=True):
-            other = writers.setdefault(names.same_file(job.output), job)
-            if other is not job and other.key != job.key:
-                message = f"jobs `{other.key}` and `{job.key}` would both write {job.output}"
-                same = names.same_file(other.key) == names.same_file(job.key)
-                help = (
-                    "choose ids that differ in more than case"
-                    if same
-                    else "put {key} into the filename, or change an id"
-                )
-                self.problems.error(spot, "MAN209", message, help)
-        checked: set[str] = set()
-        for job, spot in zip(jobs, self._paths, strict=True):
-            folder = names.same_file(job.output).rpartition("/")[0]
-            while folder and folder not in checked:
-                checked.add(folder)
-                if (owner := writers.get(folder)) is not None:
-                    message = f"job `{owner.key}` would write a file where job `{job.key}` needs a folder"
-                    self.problems.error(spot, "MAN209", message, "change an id or the filename")
-                folder = folder.rpartition("/")[0]
+        for clash in self.shelf.same_files():
+            message = f"jobs `{clash.owner}` and `{clash.key}` would both write {clash.output}"
+            same = names.same_file(clash.owner) == names.same_file(clash.key)
+            apart = "choose ids that differ in more than case"
+            self._report(clash, message, apart if same else "put {key} into the filename, or change an id")
+        for clash in self.shelf.files_in_the_way():
+            message = f"job `{clash.owner}` would write a file where job `{clash.key}` needs a folder"
+            self._report(clash, message, "change an id or the filename")
+
+    def _report(self, clash: Clash, message: str, help: str) -> None:
+        self.problems.error(self._spots[clash.spot], "MAN209", message, help)
 
 
 def _tags(one: Candidate) -> tuple[str, ...]:
     own = one.row.tags if one.row else ()
     return tuple(dict.fromkeys((*one.recipe.tags, *own))) if own else one.recipe.tags
+
+
+def _priority(one: Candidate) -> int:
+    row = one.row
+    return row.priority if row and row.priority is not None else one.recipe.priority

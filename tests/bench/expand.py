@@ -1,7 +1,8 @@
-"""What many jobs cost: `python -m tests.bench.expand [JOBS]` expands, checks and stores them, and prints one table.
+"""What many jobs cost: `python -m tests.bench.expand [JOBS …]` expands, checks and stores them, and prints one table.
 
-Each line is a process of its own, so that its peak memory is its own. `bare` is the C parser of YAML, csv or json
-reading the same file and doing nothing with it; `growth` is the time of ten times as many jobs, by ten times the time.
+Each line is a process of its own, so that its peak memory is its own. `again` is the same command once more when all jobs
+are stored; `bare` is the C parser of YAML, csv or json reading the same file and doing nothing with it, and `ratio` is
+what expanding costs of it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from pathlib import Path
 
 import yaml
 
-from batchrunner import plan
-from batchrunner.manifest import load_manifest
+from batchrunner import app
 from batchrunner.store.sqlite import SqliteStore
 
-JOBS = 100_000
+SIZES = (1_000, 10_000, 100_000)
+LONGEST_LIST = 100_000
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 PROMPT = "第 {} 号镜头：雨夜东京街头，霓虹灯倒映在湿润地面上，电影镜头，{}"
 MOVES = ("镜头静止", "缓慢推进", "环绕", "拉远", "俯拍", "仰拍", "跟拍", "摇臂", "手持", "延时")
@@ -31,7 +32,7 @@ MOVES = ("镜头静止", "缓慢推进", "环绕", "拉远", "俯拍", "仰拍",
 
 def _matrix(folder: Path, count: int) -> Path:
     """Jobs from a matrix of 10 moves, 2 modes and as many scenes as it takes."""
-    scenes = "".join(f"        - 场景 {number}\n" for number in range(count // 20))
+    scenes = "".join(f"        - 场景 {number}\n" for number in range(max(1, count // 20)))
     text = f"version: 1\nlimits: {{max_jobs: {count}}}\njobs:\n  - id: m\n    prompt: '{{scene}}，{{move}}，电影质感'\n"
     text += f"    matrix:\n      move: [{', '.join(MOVES)}]\n      mode: [std, pro]\n      scene:\n{scenes}"
     (folder / "m.yaml").write_text(text, "utf-8")
@@ -39,8 +40,8 @@ def _matrix(folder: Path, count: int) -> Path:
 
 
 def _written(folder: Path, count: int) -> Path:
-    """A list of jobs, each written out; a manifest may have 10 MiB and 500,000 events, so they are short."""
-    lines = (f"  - prompt: 第 {number} 只猫，{MOVES[number % 10]}\n" for number in range(count))
+    """A list of jobs, each written out; a manifest may have 10 MiB, so they are short."""
+    lines = (f"  - {{id: s{number}, prompt: 第 {number} 只猫，{MOVES[number % 10]}}}\n" for number in range(count))
     (folder / "m.yaml").write_text("version: 1\njobs:\n" + "".join(lines), "utf-8")
     return folder / "m.yaml"
 
@@ -71,7 +72,7 @@ def _jsonl(folder: Path, count: int) -> Path:
 
 
 def _rows(folder: Path, source: str) -> Path:
-    text = f'version: 1\njobs:\n  - id: r\n    from: {source}\n    output: {{filename: "{{client}}/{{row}}.mp4"}}\n'
+    text = f'version: 1\nlimits: {{max_jobs: 1000000}}\njobs:\n  - id: r\n    from: {source}\n    output: {{filename: "{{client}}/{{row}}.mp4"}}\n'
     (folder / "m.yaml").write_text(text, "utf-8")
     return folder / "m.yaml"
 
@@ -101,29 +102,35 @@ KINDS: dict[str, tuple[Callable[[Path, int], Path], Callable[[Path], None]]] = {
 
 
 def measure(kind: str, count: int) -> dict[str, float]:
-    """Seconds of CPU to expand and check, of the clock to plan and store, of CPU for the bare read; peak megabytes."""
+    """Seconds of CPU to expand, to compare and store, to do both again, and for the bare read; peak megabytes."""
     make, bare = KINDS[kind]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = make(folder, count)
-        idle, begin = _peak(), time.process_time()
-        loaded = load_manifest(path)
-        expanded, clock = time.process_time() - begin, time.perf_counter()
-        assert len(loaded.jobs) == count
-        store = SqliteStore.open(folder / "jobs.db")
-        batch = store.open_batch("bench", endpoint="https://example.com", currency=None, now=NOW)
-        store.apply(batch.id, plan.plan(loaded.jobs, store.stored_jobs(batch.id)).changes, now=NOW)
-        store.close()
-        stored, peak = time.perf_counter() - clock, _peak()
+        idle = _peak()
+        expand, store = _run(path, folder / "jobs.db", count)
+        peak = _peak()
+        again = sum(_run(path, folder / "jobs.db", 0))
         begin = time.process_time()
         bare(folder)
-        return {
-            "expand": expanded,
-            "store": stored,
-            "peak": peak,
-            "idle": idle,
-            "bare": time.process_time() - begin,
-        }
+        read = time.process_time() - begin
+        return {"expand": expand, "store": store, "again": again, "peak": peak, "idle": idle, "bare": read}
+
+
+def _run(path: Path, database: Path, new: int) -> tuple[float, float]:
+    """What `run` does before it sends anything: seconds to expand and check, seconds to compare and store."""
+    begin = time.process_time()
+    with app.load(path, {}) as loaded:
+        expanded = time.process_time()
+        store = SqliteStore.open(database)
+        batch = store.open_batch("bench", endpoint="https://example.com", currency=None, now=NOW)
+        before = sum(store.counts(batch.id).values())
+        store.compare(batch.id, loaded.jobs)
+        store.purchases()
+        store.adopt(batch.id, now=NOW)
+        assert sum(store.counts(batch.id).values()) == before + new
+        store.close()
+    return expanded - begin, time.process_time() - expanded
 
 
 def _peak() -> float:
@@ -139,19 +146,19 @@ def _alone(kind: str, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure every kind with a tenth of the jobs and with all of them."""
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
-    head = f"{'source':12} {'jobs':>8} {'expand s':>9} {'store s':>8} {'µs/job':>7} {'growth':>7} {'peak MB':>8} {'kB/job':>7}"
+    """Measure every kind at every size."""
+    sizes = [int(word) for word in sys.argv[1:]] or SIZES
+    head = f"{'source':12} {'jobs':>9} {'expand s':>9} {'store s':>8} {'µs/job':>7} {'again s':>8} {'peak MB':>8} {'grown MB':>9}"
     print(head + f" {'bare s':>7} {'ratio':>6}")
     for kind in KINDS:
-        small, large = _alone(kind, jobs // 10), _alone(kind, jobs)
-        for count, found in ((jobs // 10, small), (jobs, large)):
+        for count in sizes:
+            if kind == "YAML list" and count > LONGEST_LIST:
+                continue
+            found = _alone(kind, count)
             seconds = found["expand"] + found["store"]
-            growth = f"{seconds / (small['expand'] + small['store']) / 10:6.2f}x" if found is large else " " * 7
-            each = (found["peak"] - found["idle"]) * 1024 / count
-            line = f"{kind:12} {count:8,} {found['expand']:9.2f} {found['store']:8.2f} {seconds / count * 1e6:7.0f} {growth}"
-            line += f" {found['peak']:8.0f} {each:7.1f} {found['bare']:7.3f} {found['expand'] / found['bare']:5.0f}x"
-            print(line, flush=True)
+            line = f"{kind:12} {count:9,} {found['expand']:9.2f} {found['store']:8.2f} {seconds / count * 1e6:7.0f}"
+            line += f" {found['again']:8.2f} {found['peak']:8.0f} {found['peak'] - found['idle']:9.0f}"
+            print(line + f" {found['bare']:7.3f} {found['expand'] / found['bare']:5.0f}x", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def wanted(key, content, position, frames=()):
 def bring(store, job, steps):
     verbs = {
         "intent": lambda: store.record_intent(
-            job.id, Intent(purchase_id=f"p{job.id}", body_sha256="0", price=7), cap=None, now=NOW
+            job.id, Intent(purchase_id=f"p{job.id}-{job.attempts}", body_sha256="0", price=7), cap=None, now=NOW
         ),
         "unanswered": lambda: store.record_unanswered(job.id, ANSWER, reason="x", now=NOW),
-        "accepted": lambda: store.record_accepted(job.id, f"t{job.id}", ANSWER, now=NOW),
+        "accepted": lambda: store.record_accepted(job.id, f"t{job.id}-{job.attempts}", ANSWER, now=NOW),
         "finished": lambda: store.record_finished(job.id, expires_at=None, now=NOW),
         "saved": lambda: store.record_saved(job.id, CLIP, now=NOW),
         "refused": lambda: store.record_refused(job.id, ANSWER, reason="x", now=NOW),
@@ -73,7 +73,7 @@ def manifests():
 STATES = st.lists(st.sampled_from(list(STEPS)), min_size=6, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(manifests(), STATES), min_size=2, max_size=5),
     st.sampled_from([None, "[a-c]"]),
