@@ -1,10 +1,13 @@
 """What the server can be told to do wrong, as plain data.
 
 A fault is an object: `on` (submit, poll, upload, balance, download), `do` (below), and when: it looks at the requests of
-that kind whose prompt holds `match` (all by default) and strikes from the `first` (1) on, `times` in all (1; 0 for ever).
+that kind whose prompt holds `match` (all by default) and strikes from the `first` (1) on, `times` in all (1; 0 for ever),
+or each time with the probability `share`.
 
     answer    {status, json | text, headers, accept}   answer this instead; `accept`: sell the clip all the same
     drop      {accept}                                 close the connection without a word
+    mangle    {by, seed}                               the answer as it would be, through an operator of `mangling.py`
+    forget    {}                                       sell the clip, and never know of it again
     delay     {seconds}                                then go on as usual
     wait      {}                                       go on when `/__open` is told so
     signal    {signal, when}                           to the client: arrived, accepted, answered; halfway of a download
@@ -17,6 +20,7 @@ that kind whose prompt holds `match` (all by default) and strikes from the `firs
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import Any
 
@@ -26,8 +30,9 @@ Fault = dict[str, Any]
 class Faults:
     """The faults in force. Safe to use from threads."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Fault], *, seed: int = 0) -> None:
         self._lock = threading.Lock()
+        self._chance = random.Random(seed)
         self.replace(faults)
 
     def replace(self, faults: list[Fault]) -> None:
@@ -41,6 +46,10 @@ class Faults:
         with self._lock:
             for fault, seen in self._faults:
                 if fault["on"] != kind or fault.get("match", "") not in prompt:
+                    continue
+                if "share" in fault:
+                    if self._chance.random() < fault["share"]:
+                        found.append(fault)
                     continue
                 seen[0] += 1
                 first, times = fault.get("first", 1), fault.get("times", 1)

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import re
 import secrets
 import signal
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from . import clips, rules
+from . import clips, mangling, rules
 from .faults import Fault, Faults, the
 
 SHORTEST, LONGEST = 60.0, 120.0
@@ -56,6 +57,8 @@ class Task:
     sold_at: float
     ready_at: float
     failure: dict[str, Any] | None = None
+    forgotten: bool = False
+    """Whether it was sold and never stored."""
     told: bool = False
     """Whether a poll has said that it is final: until then the client has to count it as in flight."""
 
@@ -81,13 +84,16 @@ class Shop:
         self.pad: int = options.pad
         self.signed_uploads: bool = options.signed_uploads
         self.clips = Path(options.clips)
-        self.faults = Faults(json.loads(options.faults))
+        self.purchases: str = options.purchases
+        self.stored_after: float = options.stored_after
+        self.faults = Faults(json.loads(options.faults), seed=options.seed)
         self.access = Log(Path(options.access))
         self.url = ""
         self.open = threading.Event()
         self.tasks: dict[str, Task] = {}
         self.uploads: dict[str, bytes] = {}
         self.peak = 0
+        self.submitting = self.most_submitting = 0
         self.client = 0
         self._ledger = Log(Path(options.ledger))
         self.lock = threading.Condition()
@@ -108,8 +114,18 @@ class Shop:
     def find(self, name: str) -> Task | None:
         """By the task's id, or by the client's own."""
         with self.lock:
-            own = (task for task in self.tasks.values() if task.body.get("client_business_id") == name)
-            return self.tasks.get(name) or next(own, None)
+            own = (task for task in self.tasks.values() if self.purchases == "kept" and self._stored(task, name))
+            found = self.tasks.get(name) or next(own, None)
+            return None if found is None or found.forgotten else found
+
+    def _stored(self, task: Task, name: str) -> bool:
+        return task.body.get("client_business_id") == name and clock() >= task.sold_at + self.stored_after
+
+    def posting(self, change: int) -> None:
+        """A submission arrives (1) or is answered (-1)."""
+        with self.lock:
+            self.submitting += change
+            self.most_submitting = max(self.most_submitting, self.submitting)
 
     def clip_of(self, task: Task, *, duration: int | None = None) -> bytes:
         """The file that is sold as this task."""
@@ -127,7 +143,9 @@ class Shop:
     def state(self) -> dict[str, Any]:
         """What a test may ask for."""
         with self.lock:
-            return {"tasks": len(self.tasks), "untold": sum(not t.told for t in self.tasks.values()), "peak": self.peak}
+            untold = sum(not task.told for task in self.tasks.values())
+            peaks = {"peak": self.peak, "most_submitting": self.most_submitting}
+            return {"tasks": len(self.tasks), "untold": untold, **peaks}
 
 
 class Dropped(Exception):
@@ -162,9 +180,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         self.shop = self.server.shop
-        self.raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        self.raw = self.rfile.read(length)
+        if len(self.raw) < length:  # its sender is dead: this was no request
+            self.close_connection = True
+            return
         parts = urlsplit(self.path)
         self.query = parse_qs(parts.query)
+        self.faults: list[Fault] = []
         if parts.path.startswith("/__"):
             self._control(parts.path)
             return
@@ -172,6 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         task = self.shop.find(name) if kind in ("poll", "download") else None
         prompt = task.body["prompt"] if task else self._prompt() if kind == "submit" else ""
         self._note(kind, parts.path)
+        self.shop.posting(kind == "submit")
         try:
             self.faults = self.shop.faults.striking(kind, prompt)
             self._hold()
@@ -184,6 +208,8 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+        finally:
+            self.shop.posting(-(kind == "submit"))
 
     def _kind(self, path: str) -> tuple[str, str]:
         for method, pattern, kind in (
@@ -264,6 +290,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._refuse(400, "invalid_request", f"no such upload: {url}")
                 return
         sold = self.shop.sell(body, self.raw)
+        sold.forgotten = the(self.faults, "forget") is not None
         self._signal("accepted")
         if the(self.faults, "drop"):
             raise Dropped
@@ -332,6 +359,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         other = the(self.faults, "clip")
         content = self.shop.clip_of(task, duration=other["duration"] if other else None)
+        if the(self.faults, "mangle"):
+            self._answer(200, content, "video/mp4", {})
         self.send_response(200)
         self.send_header("Content-Type", "video/mp4")
         self.send_header("Content-Length", str(len(content)))
@@ -373,12 +402,21 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(status, json.dumps(value, ensure_ascii=False).encode(), "application/json", {})
 
     def _answer(self, status: int, content: bytes, mime: str, headers: dict[str, str]) -> None:
+        if fault := the(self.faults, "mangle"):
+            self._mangled(fault, mangling.Reply(status, {"Content-Type": mime, **headers}, content))
+            return
         self.send_response(status)
         for name, value in {"Content-Type": mime, "Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
         self.wfile.flush()
+
+    def _mangled(self, fault: Fault, reply: mangling.Reply) -> None:
+        """Write what the operator makes of an answer, byte by byte, and hang up."""
+        self.wfile.write(mangling.OPERATORS[fault["by"]](reply, random.Random(fault.get("seed", 0))))
+        self.wfile.flush()
+        raise Dropped
 
 
 class Server(ThreadingHTTPServer):
@@ -391,6 +429,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.shop = shop
         shop.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that dies while it is answered is what this server is for."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _file_field(raw: bytes, boundary: bytes) -> bytes | None:
@@ -412,6 +455,9 @@ def main() -> None:
     parser.add_argument("--clips", required=True)
     parser.add_argument("--key", default="sk-test")
     parser.add_argument("--faults", default="[]", help="a JSON array; see faults.py")
+    parser.add_argument("--seed", type=int, default=0, help="of the faults that come by chance")
+    parser.add_argument("--purchases", choices=("kept", "ignored"), default="kept", help="client_business_id")
+    parser.add_argument("--stored-after", type=float, default=0.0, help="seconds until a sale can be found by it")
     parser.add_argument("--frames", choices=("image_urls", "image_with_roles"), default="image_urls")
     parser.add_argument("--pad", type=int, default=0, help="bytes to add to every clip")
     parser.add_argument("--signed-uploads", action="store_true")

@@ -1,0 +1,62 @@
+"""The sample of the chaos that every test run takes; `python -m tests.chaos --kills 1000` is the whole of it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.acceptance.world import ROOT
+from tests.chaos import tracing
+from tests.chaos.broken import RUNNERS
+
+
+def run(*words, timeout=240):
+    """`python -m tests.chaos WORDS`: forking is for processes without threads, which a test runner's is not."""
+    command = [sys.executable, "-m", "tests.chaos", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("--replay", "signals:1:TERM"), id="SIGTERM"),
+        pytest.param(("--only", "kills, bad day", "--kills", "6"), id="kills on a bad day"),
+        pytest.param(("--only", "kills, stored late", "--kills", "15"), id="kills, purchases are stored late"),
+    ],
+)
+def test_a_sample_breaks_no_promise(words):
+    ended = run(*words, "--workers", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.skipif(bool(tracing.missing()), reason=tracing.missing() or "strace")
+@pytest.mark.parametrize("point", ["fdatasync KILL 3", "pwrite64 ENOSPC 9"])
+def test_a_sample_of_system_calls_breaks_no_promise(point):
+    group = "kills at calls" if "KILL" in point else "errors at calls"
+    ended = run("--replay", f"{group}:1:{point}")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.skipif(bool(tracing.missing()), reason=tracing.missing() or "strace")
+def test_what_is_promised_is_durable_first():
+    ended = run("--only", "order of writes", "--kills", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+QUICK = ("has a transport that repeats", "keeps the key")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNNERS]
+)
+def test_a_broken_runner_is_caught(name):
+    ended = run("--broken", name)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert any(f"\n  {invariant} " in ended.stdout for invariant in RUNNERS[name].caught_by), ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["kills", "signals", "at calls", "spoilt"])
+def test_much_of_it_breaks_no_promise(only):
+    ended = run("--only", only, "--kills", "100", timeout=3000)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
