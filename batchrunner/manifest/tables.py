@@ -25,6 +25,7 @@ from batchrunner.manifest.words import WRONG_WORDS
 MAX_LINE = 1 << 20
 """Characters of a line; prompts have 2,500."""
 MAX_COLUMNS = 1_000
+WORKBOOKS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +74,10 @@ class Table:
     def _open(self) -> Iterator[TextIOBase]:
         """The file's text, once; nothing when it cannot be read."""
         before = self.problems.reports
+        if self.path.suffix.lower() in WORKBOOKS:
+            message = f"{self.path.name} is a workbook, not a table of text"
+            self.problems.error(self.spot, "SRC406", message, "save the sheet as CSV UTF-8, and name that file here")
+            return
         try:
             text = files.open_text(self.path, self.roots, self.encoding)
         except files.Refused as refused:

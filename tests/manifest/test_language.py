@@ -514,6 +514,7 @@ def test_frames_may_lie_in_an_allowed_folder(folder):
         ("prompt: p, from: {rows: [{duration: '5'}]}", 37, "without quotes"),
         ("prompt: p, from: {csvv: s.csv}", 19, "did you mean `csv`?"),
         ("prompt: p, from: {csv: gone.csv}", 24, "there is no file gone.csv"),
+        ("prompt: p, from: {csv: gone.xlsx}", 24, "is a workbook, not a table of text"),
         ("prompt: p, csv: s.csv", 12, "write `from: {csv: …}`"),
         ("prompt: p, repeat: 2", 12, "did you mean `takes`?"),
         ("prompt: p, martix: {a: [1]}", 12, "did you mean `matrix`?"),
