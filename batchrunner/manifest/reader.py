@@ -23,7 +23,9 @@ Loc = tuple[str | int, ...]
 MAX_DEPTH = 40
 """The language needs seven levels; the C composer recurses and would overflow its stack."""
 MAX_EVENTS = 500_000
-"""More than 100,000 prompts written out; each event costs time and memory whatever its size in the file."""
+"""Of what is written beside the jobs; each event costs time and memory whatever its size in the file."""
+JOB_EVENTS, MAX_WRITTEN = 14, 100_000
+"""So many more for each mapping in a list of the root, up to so many of them: a job with six keys and their values."""
 MAX_PROBLEMS = 1_000
 """More are not worth anybody's time, nor the seconds that they take."""
 EXPANSION_FACTOR, EXPANSION_FLOOR = 10, 10_000
@@ -143,15 +145,35 @@ class _Scan:
         ]
 
 
+@dataclass(slots=True)
+class _Room:
+    """How many events there may be: jobs that are written out bring their own, up to what a manifest may ask for."""
+
+    events: int
+    _written: int = 0
+    _in_list: bool = False
+
+    def entered(self, event: yaml.CollectionStartEvent, depth: int) -> None:
+        """A mapping or a list begins, so many levels down."""
+        if depth == 2:
+            self._in_list = isinstance(event, yaml.SequenceStartEvent)
+        elif depth == 3 and self._in_list and isinstance(event, yaml.MappingStartEvent) and self._written < MAX_WRITTEN:
+            self._written += 1
+            self.events += JOB_EVENTS
+
+
 def _scan(source: Source) -> _Scan:
     """Bound depth, size and kinds of everything before anything is composed."""
     scan = _Scan(source)
     depth = documents = 0
+    room = _Room(MAX_EVENTS)
     for count, event in enumerate(yaml.parse(source.text, Loader=CoreLoader)):
-        if count > MAX_EVENTS:
-            raise scan.refuse("YAML004", f"the manifest has more than {MAX_EVENTS:,} values", event, "split it")
+        if count > room.events:
+            message = f"the manifest has more than {room.events:,} values"
+            raise scan.refuse("YAML004", message, event, "write the jobs as rows of a table: `from: {csv: shots.csv}`")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
+            room.entered(event, depth)
             if depth > MAX_DEPTH:
                 raise scan.refuse(
                     "YAML005", f"the nesting is deeper than {MAX_DEPTH} levels", event, "a manifest needs seven"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.errors import ManifestError
-from batchrunner.manifest import parse_manifest
+from batchrunner.manifest import parse_manifest, reader
 from batchrunner.manifest.reader import MAX_PROBLEMS, Document, read
 from batchrunner.manifest.source import MAX_BYTES, Source, Span, decode
 
@@ -301,3 +301,30 @@ def test_positions_are_those_of_an_editor():
     assert source.offset(3, 4) == at
     assert source.line(3) == "  😀b: 2"
     assert str(source.place(Span(at, at + 1))) == "a.yaml:3:4"
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """The bounds, a thousandth of them."""
+    monkeypatch.setattr(reader, "MAX_EVENTS", 500)
+    monkeypatch.setattr(reader, "MAX_WRITTEN", 100)
+
+
+def test_as_many_jobs_as_a_manifest_may_have_can_be_written_out(room):
+    one = "- {id: s, prompt: cat, mode: pro, duration: 5, audio: no, takes: 2}\n"
+    assert isinstance(document("version: 1\njobs:\n" + one * 100).value, dict)
+    assert "has more than 1,900 values" in mistakes("version: 1\njobs:\n" + one * 140)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("x-1: [" + "a," * 510 + "]", id="a list of scalars"),
+        pytest.param("x-1: {" + "a: {}," * 200 + "}", id="a mapping of mappings"),
+        pytest.param("jobs: [{a: [" + "b," * 520 + "]}]", id="one job"),
+        pytest.param("jobs: [" + "[]," * 300 + "]", id="a list of lists"),
+        pytest.param("jobs: [" + "{}," * 1_100 + "]", id="jobs of nothing"),
+    ],
+)
+def test_size_is_bounded_before_anything_is_composed(room, text):
+    assert "values | write the jobs as rows" in mistakes(text)[0]
