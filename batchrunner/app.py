@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
+from batchrunner.report.rehearsal import Rehearsal
 from batchrunner.selection import Selection, select
 from batchrunner.session import RunRequest, Session
 from batchrunner.settings import API_BASE_URL
@@ -110,6 +111,7 @@ def _session(
 ) -> Session:
     """The folder, the database and what the manifest would change in it; they are closed with the stack."""
     manifest = loaded.manifest
+    rehearsal, rehearse = _rehearsal(request) if request.emulator else (None, None)
     endpoint = EMULATOR if request.emulator else _endpoint(environ)
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
@@ -144,25 +146,51 @@ def _session(
         environ=environ,
         is_new=is_new,
         borrows_prices=borrows_prices,
-        connect=partial(_connect, request, database, environ, manifest.frames),
+        rehearsal=rehearsal,
+        connect=rehearse(database, manifest.frames) if rehearse else partial(_connect, environ, manifest.frames),
         clock=now,
     )
 
 
-async def _connect(
-    request: RunRequest, database: Path, environ: Mapping[str, str], dialect: FrameDialect, stack: AsyncExitStack
-) -> Provider:
-    """The provider that a run asks: ToAPIs, or the emulator in this process, over the same HTTP."""
-    if not request.emulator:
-        base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
-        http = HttpClient(base_url, checked_key(environ.get("TOAPIS_API_KEY")))
-        return ToApis(await stack.enter_async_context(http), dialect=dialect, endpoint=_endpoint(environ))
-    from batchrunner.emulator.server import Emulator  # it loads a web server, which only a rehearsal needs
+async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: AsyncExitStack) -> Provider:
+    """The provider that a run asks."""
+    base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
+    http = HttpClient(base_url, checked_key(environ.get("TOAPIS_API_KEY")))
+    return ToApis(await stack.enter_async_context(http), dialect=dialect, endpoint=_endpoint(environ))
 
-    state = database.with_name(database.name + ".emulator")
-    emulator = stack.enter_context(Emulator.start(state_dir=state, speed=request.speed, full_clips=request.full_clips))
-    http = await stack.enter_async_context(HttpClient(emulator.base_url, EMULATOR_KEY))
-    return ToApis(http, dialect=dialect, endpoint=EMULATOR)
+
+Connect = Callable[[AsyncExitStack], Awaitable[Provider]]
+
+
+def _rehearsal(request: RunRequest) -> tuple[Rehearsal, Callable[[Path, FrameDialect], Connect]]:
+    """A rehearsal's own account, and how to reach its provider: the emulator in this process, over the same HTTP.
+
+    `UsageError` for a scenario that there is not.
+    """
+    from batchrunner.emulator import scenarios  # it loads a web server, which only a rehearsal needs
+    from batchrunner.emulator.server import Books, Emulator
+
+    config = scenarios.scenario_of(request.scenario)
+    rehearsal = Rehearsal(scenario=request.scenario, speed=request.speed)
+
+    def close(emulator: Emulator, before: Books, begun: datetime) -> None:
+        books = emulator.books().since(before)
+        # What this machine did after the last task had ended, at its own speed, is no part of what it stands for.
+        busy = emulator.busy_until() - begun.timestamp()
+        rehearsal.seconds = busy if busy > 0 else (now() - begun).total_seconds()
+        rehearsal.accepted, rehearsal.met = books.accepted, books.met
+        rehearsal.billed_usd, rehearsal.refunded_usd = books.billed_usd, books.refunded_usd
+
+    async def connect(database: Path, dialect: FrameDialect, stack: AsyncExitStack) -> Provider:
+        state = database.with_name(database.name + ".emulator")
+        emulator = stack.enter_context(
+            Emulator.start(state_dir=state, speed=request.speed, full_clips=request.full_clips, config=config)
+        )
+        stack.callback(close, emulator, emulator.books(), now())
+        http = await stack.enter_async_context(HttpClient(emulator.base_url, EMULATOR_KEY))
+        return ToApis(http, dialect=dialect, endpoint=EMULATOR)
+
+    return rehearsal, lambda database, dialect: partial(connect, database, dialect)
 
 
 def _is_capped(request: RunRequest, loaded: Loaded) -> bool:

@@ -27,6 +27,7 @@ from batchrunner.outputs import OutputFolder
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary
+from batchrunner.report.rehearsal import Rehearsal
 from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
@@ -57,6 +58,8 @@ class RunRequest:
     database: Path | None = None
     out: Path | None = None
     emulator: bool = False
+    scenario: str = "happy"
+    """What a rehearsal meets: a scenario's name, or the path of a file of faults."""
     speed: float = EMULATOR_SPEED
     full_clips: bool = False
     """Of the emulator: in the size that they are billed by."""
@@ -123,6 +126,8 @@ class Session:
     """Whether the database was made by this run."""
     borrows_prices: bool
     """Whether a rehearsal counts with the emulator's prices because a budget needs some."""
+    rehearsal: Rehearsal | None
+    """What a run on the emulator would have been, once it has ended."""
     connect: Callable[[AsyncExitStack], Awaitable[Provider]]
     """Opens the provider for as long as the stack lives."""
     clock: Callable[[], datetime]

@@ -10,7 +10,7 @@ from batchrunner import plan
 from batchrunner.cli.advice import after_failures
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
-from batchrunner.report import summary
+from batchrunner.report import rehearsal, summary
 from batchrunner.runner.board import Stop
 from batchrunner.session import Report, Session
 from batchrunner.states import JobState
@@ -71,6 +71,8 @@ def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
     if counts.get(JobState.DONE):
         yield f"  clips   {shown(report.folder)}"
     yield f"  bought  {_bought(session, report)}"
+    if session.rehearsal is not None and session.rehearsal.seconds:
+        yield from rehearsal.lines(session.rehearsal)
     for failed in report.failures:
         yield f"  failed  {failed.reason}: {_some(failed.keys)}"
         if failed.message:
@@ -169,6 +171,7 @@ def as_json(session: Session, report: Report) -> str:
             "stopped": sorted(stop.value for stop in report.outcome.stops),
             "in_doubt": report.outcome.doubts,
             "missing_files": [job.key for job in session.missing_files()],
+            **({"rehearsal": rehearsal.as_json(session.rehearsal)} if session.rehearsal else {}),
             "folder": str(report.folder),
             "database": str(report.database),
         },

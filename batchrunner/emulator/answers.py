@@ -134,7 +134,7 @@ def config(relay: Relay) -> dict[str, Any]:
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": rule.fault.name, "probability": rule.probability, "on": [*rule.on]}
+    said: dict[str, Any] = {"name": rule.fault.name, "probability": rule.probability, "stage": [*rule.on]}
     optional = {
         "after": (rule.after, 0),
         "first": (rule.first, None),

@@ -46,13 +46,13 @@ class Strike:
 class Chances:
     """The rules in force and how many requests there were of each kind."""
 
-    def __init__(self, ledger: Ledger, *, speed: float) -> None:
+    def __init__(self, ledger: Ledger, *, speed: float, seed: int = 0) -> None:
         self._ledger, self._speed = ledger, speed
         self._counts: Counter[Stage] = Counter()
         self._asked: Counter[tuple[Stage, str]] = Counter()
         self.rules: tuple[Rule, ...] = ()
-        self.seed = 0
-        self._since = 0.0
+        self.seed = seed
+        self._since: float | None = None
         self._offset: Counter[Stage] = Counter()
         for one in ledger.struck():
             stage = Stage(one.stage)
@@ -62,15 +62,18 @@ class Chances:
         accepted = len(ledger.entries())
         self._counts[Stage.SUBMIT] = max(self._counts[Stage.SUBMIT], accepted)
 
-    def apply(self, rules: tuple[Rule, ...], *, now: float) -> None:
-        """From now on these; `after`, `first`, `from` and `to` count from here, unless nothing was in force before."""
+    def apply(self, rules: tuple[Rule, ...]) -> None:
+        """From now on these. `after` and `first` count from here, unless nothing was in force before, `from` and `to` from
+        the next request on.
+        """
         self._offset = Counter(self._counts) if self.rules else Counter()
         if self.rules:
             self._offset[Stage.TASK] = len(self._ledger.entries())
-        self.rules, self._since = rules, now
+        self.rules, self._since = rules, None
 
     def strikes(self, stage: Stage, *, now: float, prompt: str = "", entry: Entry | None = None) -> list[Strike]:
         """What the next request of this kind meets: every delay, and at most one fault of another kind."""
+        self._since = now if self._since is None else self._since
         place = self._counts[stage]
         self._counts[stage] += 1
         nth, key = 0, str(place)
@@ -117,7 +120,7 @@ class Chances:
         return random.Random(f"{self.seed}:{rule.fault.name}:{rule.number}:{key}").random() < rule.probability
 
     def _in_danger(self, rule: Rule, position: int, now: float) -> bool:
-        elapsed = (now - self._since) * self._speed
+        elapsed = (now - (now if self._since is None else self._since)) * self._speed
         if not rule.begin <= elapsed < rule.end or position < rule.after:
             return False
         return rule.first is None or position < rule.after + rule.first

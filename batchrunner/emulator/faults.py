@@ -112,10 +112,10 @@ class Fault:
     name: str
     does: str
     stages: tuple[Stage, ...]
-    """Where it can strike; a scenario chooses with `on`."""
+    """Where it can strike; a scenario chooses with `stage`."""
     effect: Effect
     everywhere: bool = False
-    """Whether it strikes on all its stages unless `on` says otherwise; else only on the first."""
+    """Whether it strikes on all its stages unless `stage` says otherwise; else only on the first."""
     parameters: Mapping[str, Value] = field(default_factory=dict)
     """What can be set, with the defaults."""
 

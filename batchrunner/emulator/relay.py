@@ -82,7 +82,7 @@ class Relay:
         self.workshop = Workshop(
             ledger=self.ledger, images=self.images, clips=state_dir / "clips", clock=clock, full=full_clips
         )
-        self.chances = Chances(self.ledger, speed=speed)
+        self.chances = Chances(self.ledger, speed=speed, seed=seed)
         self.group = "default"
         self.rate_limits: RateLimits | None = RateLimits(self.group, speed=speed)
         self._running: list[str] = []
@@ -100,7 +100,7 @@ class Relay:
             self.chances.seed = config.seed
         if config.rules is not None:
             self.scenario = config.scenario or "faults"
-            self.chances.apply(config.rules, now=self.clock())
+            self.chances.apply(config.rules)
         self.parallel = limits.get("parallel", self.parallel)
         self.credits = limits.get("credits", self.credits)
         if "group" in limits or "rate_limits" in limits:
@@ -169,7 +169,8 @@ class Relay:
         if self.rate_limits is None:
             return None
         admission = self.rate_limits.admit(category, self.clock())
-        self.refusals["rate_limited"] += not admission.granted
+        if not admission.granted:
+            self.refusals["rate_limited"] += 1
         return admission
 
     def fire(self, strike: Strike, task: str | None = None) -> None:

@@ -3,7 +3,7 @@
 seed: 7
 faults:
   - {name: accepted_then_dies, probability: 0.1}
-  - {name: http_503, on: poll, first: 20}       the first 20 polls
+  - {name: http_503, stage: poll, first: 20}    the first 20 polls
   - {name: unauthorized, after: 30}             from the 31st request on
   - {name: outage, from: 60, to: 3660}          in these seconds of the emulator's time
   - {name: task_content_policy, match: 猫}      only tasks whose prompt holds this
@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Rule:
     first: int | None = None
     """Only so many requests are in danger from then on."""
     begin: float = 0.0
-    """Seconds of the emulator's time since the scenario began."""
+    """Seconds of the emulator's time since the scenario's first request."""
     end: float = math.inf
     match: str = ""
     parameters: Mapping[str, Value] = field(default_factory=dict)
@@ -59,6 +59,10 @@ class Config:
     limits: Mapping[str, Any] = field(default_factory=dict)
     """`parallel`, `credits`, `group`, `rate_limits`, as far as they were given."""
 
+    def with_limits(self, limits: Mapping[str, Any]) -> Config:
+        """The same with other limits, as a command line gives them."""
+        return replace(self, limits={**self.limits, **limits})
+
 
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "happy": {},
@@ -66,18 +70,18 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
         "faults": [
             {"name": "too_many_requests", "probability": 0.08},
             {"name": "limiter_down", "probability": 0.04},
-            {"name": "http_503", "on": "poll", "probability": 0.05},
-            {"name": "dies", "on": "poll", "probability": 0.03},
-            {"name": "http_502", "on": "upload", "probability": 0.15},
+            {"name": "http_503", "stage": "poll", "probability": 0.05},
+            {"name": "dies", "stage": "poll", "probability": 0.03},
+            {"name": "http_502", "stage": "upload", "probability": 0.15},
             {"name": "task_404", "probability": 0.2, "seconds": 20},
             {"name": "file_cut", "probability": 0.1},
-            {"name": "http_503", "on": "download", "probability": 0.05},
+            {"name": "http_503", "stage": "download", "probability": 0.05},
         ]
     },
     "slow": {
         "faults": [
             {"name": "slow", "probability": 0.5, "seconds": 90},
-            {"name": "slow", "on": "poll", "probability": 0.1, "seconds": 20},
+            {"name": "slow", "stage": "poll", "probability": 0.1, "seconds": 20},
             {"name": "task_slow", "probability": 0.4, "factor": 4},
             {"name": "file_stalls", "probability": 0.15},
         ]
@@ -118,10 +122,10 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
             *({"name": name, "probability": 0.01} for name in ("garbage", "accepted_then_500", "content_policy")),
             {"name": "slow", "probability": 0.05},
             *(
-                {"name": name, "on": "poll", "probability": 0.02}
+                {"name": name, "stage": "poll", "probability": 0.02}
                 for name in ("http_503", "http_524", "dies", "garbage")
             ),
-            *({"name": name, "on": "upload", "probability": 0.1} for name in ("http_502", "success_false")),
+            *({"name": name, "stage": "upload", "probability": 0.1} for name in ("http_502", "success_false")),
             *({"name": name, "probability": 0.04} for name in ("task_failed", "task_1303", "task_content_policy")),
             *({"name": name, "probability": 0.02} for name in ("task_failed_silently", "expired_url")),
             *(
@@ -140,7 +144,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
 """`POST /__config` takes the same shape."""
 
 _SETTINGS = ("scenario", "seed", "faults", "parallel", "credits", "group", "rate_limits")
-_WHEN = ("name", "probability", "on", "after", "first", "from", "to", "match")
+_WHEN = ("name", "probability", "stage", "after", "first", "from", "to", "match")
 
 
 def named(name: str) -> Config:
@@ -228,12 +232,12 @@ def _rule(one: Any, where: str, before: list[str]) -> Rule:
 
 
 def _stages(one: Mapping[str, Any], fault: Fault, where: str) -> tuple[Stage, ...]:
-    if "on" not in one:
+    if "stage" not in one:
         return fault.stages if fault.everywhere else fault.stages[:1]
-    words = one["on"] if isinstance(one["on"], list) else [one["on"]]
+    words = one["stage"] if isinstance(one["stage"], list) else [one["stage"]]
     for word in words:
         if word not in list(fault.stages):
-            raise UsageError(f"{where}: it cannot strike on {word!r}", fix=f"on: {', '.join(fault.stages)}")
+            raise UsageError(f"{where}: it cannot strike on {word!r}", fix=f"stage: {', '.join(fault.stages)}")
     return tuple(Stage(word) for word in words)
 
 

@@ -9,8 +9,10 @@ import os
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,8 +20,10 @@ from typing import Self
 
 import uvicorn
 
+from batchrunner.emulator import lifecycle
 from batchrunner.emulator.app import create_app
 from batchrunner.emulator.clock import ManualClock, SteadyClock
+from batchrunner.emulator.prices import CREDITS_PER_USD
 from batchrunner.emulator.relay import CREDITS, Clock, Relay
 from batchrunner.emulator.scenarios import Config
 from batchrunner.emulator.wire import Protocol
@@ -31,6 +35,27 @@ KEEP_ALIVE = 75
 """Seconds, as nginx has it; uvicorn's 5 would close connections just as a client's pool uses them again."""
 STOP_TIMEOUT = 1
 """Seconds that answers under way get when the emulator stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the emulator has sold and done wrong, in sum."""
+
+    accepted: int
+    billed_usd: float
+    """Charged and not refunded."""
+    refunded_usd: float
+    met: Counter[str]
+    """Faults that fired and refusals, by name."""
+
+    def since(self, before: Books) -> Books:
+        """What came in between."""
+        return Books(
+            accepted=self.accepted - before.accepted,
+            billed_usd=self.billed_usd - before.billed_usd,
+            refunded_usd=self.refunded_usd - before.refunded_usd,
+            met=self.met - before.met,
+        )
 
 
 class Emulator:
@@ -97,6 +122,22 @@ class Emulator:
         self.relay.closing = True
         self._server.should_exit = True
         self._thread.join()
+
+    def books(self) -> Books:
+        """How things stand."""
+        ledger, now = self.relay.ledger, self.relay.clock()
+        return Books(
+            accepted=len(ledger.entries()),
+            billed_usd=ledger.billed_credits(now) / CREDITS_PER_USD,
+            refunded_usd=ledger.refunded_credits(now) / CREDITS_PER_USD,
+            met=ledger.fault_counts() + self.relay.refusals,
+        )
+
+    def busy_until(self) -> float:
+        """When the last of the tasks ended that have ended by now; unix seconds, 0 for none."""
+        now = self.relay.clock()
+        ends = [lifecycle.ended_at(entry) for entry in self.relay.ledger.entries()]
+        return max((end for end in ends if end <= now), default=0.0)
 
     def _run(self) -> None:
         try:

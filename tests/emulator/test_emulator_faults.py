@@ -408,9 +408,9 @@ class TestFiles:
 @pytest.mark.parametrize("name", ["http_502", "success_false", "garbage", "dies", "slow"])
 def test_uploads_fail(name: str, png: Callable[[str], bytes]) -> None:
     with rehearsing(
-        {"name": name, "on": "upload", "first": 1, "seconds": 0}
+        {"name": name, "stage": "upload", "first": 1, "seconds": 0}
         if name == "slow"
-        else {"name": name, "on": "upload", "first": 1}
+        else {"name": name, "stage": "upload", "first": 1}
     ) as rehearsal:
         files = {"file": ("a.png", png("red"), "image/png")}
         try:
@@ -468,7 +468,9 @@ class TestDraws:
         assert statuses == [503, 503, 200, 200]
 
     def test_windows_and_places(self) -> None:
-        with rehearsing({"name": "http_503", "after": 2, "first": 2}, {"name": "http_502", "on": "poll"}) as rehearsal:
+        with rehearsing(
+            {"name": "http_503", "after": 2, "first": 2}, {"name": "http_502", "stage": "poll"}
+        ) as rehearsal:
             statuses = [rehearsal.submit(client_business_id=f"{n}").status_code for n in range(6)]
             assert statuses == [200, 200, 503, 503, 200, 200]
             assert rehearsal.poll("0").status_code == 502
