@@ -28,7 +28,7 @@ HONEST = {
     "chaos": {3, 9, 11},
 }
 """What a scenario may end with: everything done, some failed, the account, the provider, doubts."""
-SLOW = {"capacity", "outage", "slow", "flaky"}
+SLOW = {"outage", "slow", "flaky"}
 
 
 @pytest.fixture
