@@ -92,7 +92,7 @@ def test_the_numbers_that_automation_relies_on():
 def test_more_trouble_is_never_a_better_ending(stops, counts, blocked, left):
     outcome = Outcome(stops=stops, counts=counts, blocked=blocked, left=left, purchases=0)
     code = exit_code(outcome)
-    trouble = stops or blocked or left or any(counts.get(s) for s in (S.FAILED, S.IN_DOUBT, S.SUBMITTING))
+    trouble = stops or blocked or left or any(counts.get(s) for s in (S.FAILED, S.IN_DOUBT, S.SUBMITTING, S.PENDING))
     assert (code is X.DONE) is not bool(trouble)
     if code in SEVERITY:
         worse = exit_code(replace(outcome, stops=stops | {Stop.STORAGE}))
