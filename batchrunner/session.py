@@ -20,10 +20,11 @@ from batchrunner.budget import Caps, Used
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.durable import write_whole
 from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError
-from batchrunner.events import Listener
+from batchrunner.events import Listener, RunEvent
 from batchrunner.manifest import Manifest
 from batchrunner.model import Batch, Job, Money, WantedJob
 from batchrunner.outputs import OutputFolder
+from batchrunner.process import Watchdog, ensure_files
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary
@@ -194,7 +195,9 @@ class Session:
         """Submit, poll, download and verify until the end or until something stops the run."""
         run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
         try:
-            outcome = anyio.run(self._main, listener)
+            ensure_files(self.limits.submit_slots + self.limits.downloads + self.limits.uploads)
+            with Watchdog(self.database.absolute().parent) as watchdog:
+                outcome = anyio.run(self._main, listener, watchdog)
         except BatchrunnerError as error:
             self._finish(run_id, error.exit_code)
             raise
@@ -247,7 +250,11 @@ class Session:
             database=self.database,
         )
 
-    async def _main(self, listener: Listener) -> Outcome:
+    async def _main(self, listener: Listener, watchdog: Watchdog) -> Outcome:
+        def tell(event: RunEvent) -> None:
+            with watchdog.excused():
+                listener(event)
+
         async with AsyncExitStack() as stack:
             provider = await self.connect(stack)
             runner = Runner(
@@ -267,16 +274,17 @@ class Session:
                 ),
                 now=self.clock,
                 chance=random.SystemRandom(),
-                listener=listener,
+                listener=tell,
                 private_urls=self.private_urls,
             )
-            return await self._guarded(runner, provider)
+            return await self._guarded(runner, provider, watchdog)
 
-    async def _guarded(self, runner: Runner, provider: Provider) -> Outcome:
+    async def _guarded(self, runner: Runner, provider: Provider, watchdog: Watchdog) -> Outcome:
         """Preflight and run under the signals; an error comes out as what it is, not in a group."""
         outcome: Outcome | None = None
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
+            group.start_soon(watchdog.keep, name="heartbeat")
             try:
                 with anyio.CancelScope() as asking:
                     group.start_soon(_watch_signals, runner, asking, name="signals")

@@ -15,7 +15,7 @@ PACKAGE = Path(batchrunner.__file__).parent
 LAYERS = (
     {"diagnostic"},
     {"errors"},
-    {"redaction", "durable"},
+    {"redaction", "durable", "process"},
     {"states"},
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
@@ -51,7 +51,7 @@ NEVER = {
 """The runner sees ports, never adapters, although they lie below it."""
 
 IO = {"anyio", "asyncio", "httpx", "sqlite3", "sqlite_utils", "time", "subprocess", "socket"}
-IMPURE_AT_THE_TOP = {"app", "session", "outputs", "durable", "__main__"}
+IMPURE_AT_THE_TOP = {"app", "session", "outputs", "durable", "process", "__main__"}
 PURE_ELSEWHERE = {"manifest.expand"}
 OWNERS = {"httpx": "providers.http", "sqlite3": "store", "sqlite_utils": "store"}
 """Who alone may import what."""
