@@ -22,6 +22,9 @@ from batchrunner.providers.base import Exchange
 COMPLETED = frozenset({"completed", "succeeded", "succeed", "success"})
 FAILED = frozenset({"failed", "failure"})
 """The documented words and the relay's own for the same (API facts §1, §4); every other word means "still running"."""
+QUEUED = frozenset({"queued", "pending", "submitted", "not_start", "unknown"})
+WORKING = QUEUED | {"in_progress", "processing", "running"}
+"""The words for a task that is not final; the relay's first answer may be `unknown`."""
 _BAD_IMAGE = re.compile(r"image|picture|图片|frame", re.IGNORECASE)
 _MISSING_CODE = re.compile(r"task_not_exist|task_not_found|not_found", re.IGNORECASE)
 _WRONG_ADDRESS = re.compile(r"invalid url", re.IGNORECASE)
@@ -152,6 +155,13 @@ def lookup(exchange: Exchange, *, purchase_id: str, now: datetime) -> Found | Mi
     if not isinstance(task_id, str) or task_id == purchase_id or not is_task_id(task_id):
         return Missing()
     return Found(task_id)
+
+
+def furthest(before: tuple[str | None, int | None], now: tuple[str, int | None]) -> tuple[str, int | None]:
+    """Status and progress of a running task after news of them: an answer out of an old copy moves nothing back."""
+    status = before[0] if before[0] and before[0] not in QUEUED and now[0] in QUEUED else now[0]
+    known = [progress for progress in (before[1], now[1]) if progress is not None]
+    return status, max(known, default=None)
 
 
 def _task(task: dict[str, Any], status: str) -> Working | Finished | TaskFailed | Later:

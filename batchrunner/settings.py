@@ -30,6 +30,11 @@ MISSING_GRACE = 120.0
 MISSING_TIMES = 5
 MISSING_FOR = 1800.0
 """A task is given up as vanished after five 404s spread over half an hour (same place)."""
+STUCK_AFTER = 24 * 3600.0
+"""Seconds after which a task that still runs is shown as stuck (reliability notes §1.3); no clock ever fails it."""
+TROUBLED_SHOWN = 600.0
+TROUBLED_AFTER = 7200.0
+"""Seconds in which every question was answered by an error: then it is shown, and then the run ends and says so."""
 RESULT_LIFETIME = 24 * 3600.0
 """Seconds that a finished clip is kept at the provider (API facts §1)."""
 ASSET_LIFETIME = 20 * 3600.0

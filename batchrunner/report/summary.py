@@ -28,6 +28,7 @@ REMEDIES = {
     "bad_image": "replace the frame, then run the same command",
     "capacity": "the provider was full; nothing was charged",
     "task_failed": "the provider gave up and returns the money",
+    "result_missing": "it was paid for: `batchrunner fetch` asks once more; the provider's support knows it by the task id",
     "vanished": "it was paid for: `batchrunner fetch` asks once more; the provider's support knows it by the task id",
     "expired": "it was paid for: `batchrunner fetch` asks once more, `batchrunner retry` buys it again",
     "bad_file": "it was paid for: what was sent is kept beside the clips; `batchrunner fetch` asks for it once more",
@@ -35,7 +36,7 @@ REMEDIES = {
 }
 """What helps against each reason that a job can fail for."""
 
-PAID_FAILURES = frozenset({"vanished", "expired", "bad_file"})
+PAID_FAILURES = frozenset({"vanished", "result_missing", "expired", "bad_file"})
 """Reasons of jobs whose task was paid for: `fetch` asks for them again, which costs nothing."""
 
 

@@ -12,12 +12,16 @@ from batchrunner.polling import backoff, has_vanished, next_look
 from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
-from batchrunner.settings import RESULT_LIFETIME
+from batchrunner.settings import MISSING_GRACE, RESULT_LIFETIME, STUCK_AFTER, TROUBLED_AFTER, TROUBLED_SHOWN
 from batchrunner.states import JobEvent
 
 UNREADY_TRIES = 10
 UNREADY_FOR = 600.0
 """A task that is complete but has no file is given up after ten looks over ten minutes (reliability notes §1.3)."""
+STRANGERS = (
+    "the provider knows none of the tasks that were bought before: this key belongs to another account, or "
+    "TOAPIS_BASE_URL to another server"
+)
 QUERY_BACKOFF, QUERY_BACKOFF_CAP = 10.0, 120.0
 """Seconds to hold all questions after a 429 that does not say how long (API facts §1)."""
 
@@ -49,7 +53,22 @@ async def poll(context: Context, flight: Flight) -> answers.PollOutcome:
     outcome = answers.poll(exchange, task_id=job.task_id, purchase_id=job.purchase_id, others=others, now=context.now())
     if flight.resumed and isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
         context.board.known = True
+    _note_trouble(context, outcome)
     return outcome
+
+
+def _note_trouble(context: Context, outcome: answers.PollOutcome) -> None:
+    """A provider that answers everything with errors is asked on for a while, but not for ever."""
+    board, now = context.board, anyio.current_time()
+    if not isinstance(outcome, answers.Later) or outcome.reason == "result_missing":
+        board.troubled_since, board.trouble_shown = None, False
+        return
+    board.troubled_since = now if board.troubled_since is None else board.troubled_since
+    if now - board.troubled_since >= TROUBLED_SHOWN and not board.trouble_shown:
+        board.trouble_shown = True
+        context.held("trouble", f"the provider has answered nothing but errors for ten minutes ({outcome.reason})")
+    if now - board.troubled_since >= TROUBLED_AFTER:
+        board.stop(Stop.PROVIDER)
 
 
 class Asker:
@@ -57,6 +76,7 @@ class Asker:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._odd_words: set[str] = set()
 
     async def ask(self, flight: Flight) -> None:
         """Ask about a running task once, and record what is news."""
@@ -85,13 +105,38 @@ class Asker:
     def _again(self, flight: Flight, *, after: float | None = None) -> None:
         context = self._context
         now = anyio.current_time()
+        if self._is_stuck(flight, now):
+            self._leave_stuck(flight)
+            return
         floor = context.limits.poll_floor
         if after is None:
             after = next_look(now - flight.accepted_at, floor=floor, chance=context.chance.random())
         context.board.fly(flight, now + max(after, floor))
 
+    def _is_stuck(self, flight: Flight, now: float) -> bool:
+        """After a day, and looks enough in this run for it not to be our clock or one bad answer."""
+        flight.looks += 1
+        flight.first_look = now if flight.first_look is None else flight.first_look
+        enough = flight.looks >= UNREADY_TRIES and now - flight.first_look >= UNREADY_FOR
+        return enough and now - flight.accepted_at > STUCK_AFTER
+
+    def _leave_stuck(self, flight: Flight) -> None:
+        """No clock fails what was paid for; but a run that waits for it would never end."""
+        job = flight.job
+        self._context.held(
+            "stuck",
+            f"{job.key} is not finished after 24 hours; it stays as it is and the next run asks again. "
+            f"Ask the provider's support about task {job.task_id}",
+        )
+        self._context.board.left += 1
+        self._context.board.wake()
+
     async def _progress(self, flight: Flight, status: str, progress: int | None) -> None:
         context = self._context
+        if status not in answers.WORKING and status not in self._odd_words:
+            self._odd_words.add(status)
+            context.held("status", f"the provider calls a task {status!r}: taken for running")
+        status, progress = answers.furthest((flight.job.provider_status, flight.job.progress), (status, progress))
         if (status, progress) == (flight.job.provider_status, flight.job.progress):
             return
         flight.note(status, progress)
@@ -121,13 +166,18 @@ class Asker:
 
     async def _missing(self, flight: Flight, now: float) -> None:
         context = self._context
+        if now - flight.accepted_at < MISSING_GRACE:
+            self._again(flight)
+            return
         flight.misses += 1
         flight.missing_since = flight.missing_since if flight.missing_since is not None else now
         lost = has_vanished(age=now - flight.accepted_at, misses=flight.misses, missing_for=now - flight.missing_since)
-        if lost and flight.resumed and not context.board.known and now - flight.accepted_at < RESULT_LIFETIME:
-            await self._account(flight, "key", "the provider knows none of the tasks: is the key of another account?")
+        strangers = context.board.strangers(flight) if flight.resumed else 0
+        alone = lost and flight.resumed and not context.board.known
+        if (strangers or alone) and now - flight.accepted_at < RESULT_LIFETIME:
+            await self._account(flight, "key", STRANGERS)
         elif lost:
-            await self._vanish(flight, "the provider no longer knows this task; it was paid for")
+            await self._vanish(flight, "vanished", "the provider no longer knows this task; it was paid for")
         else:
             self._again(flight)
 
@@ -137,15 +187,18 @@ class Asker:
             flight.unready += 1
             flight.unready_since = flight.unready_since if flight.unready_since is not None else now
             if flight.unready >= UNREADY_TRIES and now - flight.unready_since >= UNREADY_FOR:
-                await self._vanish(flight, "the provider calls the task completed but offers no file")
+                message = "the provider calls the task completed but offers no file; it was paid for"
+                await self._vanish(flight, "result_missing", message)
                 return
         wait = backoff(flight.failures, first=2 * self._context.limits.poll_floor, chance=self._context.chance.random())
         self._again(flight, after=max(wait, outcome.retry_after or 0.0))
 
-    async def _vanish(self, flight: Flight, message: str) -> None:
+    async def _vanish(self, flight: Flight, reason: str, message: str) -> None:
         context = self._context
-        await context.writer.run(context.store.record_vanished, flight.job.id, message=message, now=context.now())
-        flight.job = context.moved(flight.job, JobEvent.VANISHED, reason="vanished", message=message)
+        await context.writer.run(
+            context.store.record_vanished, flight.job.id, reason=reason, message=message, now=context.now()
+        )
+        flight.job = context.moved(flight.job, JobEvent.VANISHED, reason=reason, message=message)
 
     async def _account(self, flight: Flight, reason: str, message: str) -> None:
         """The key may not even ask: nothing can be collected now, and everything keeps its state."""

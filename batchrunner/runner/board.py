@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,6 +23,8 @@ from batchrunner.schedule import Snapshot, gives_up
 from batchrunner.settings import Limits
 from batchrunner.states import IN_FLIGHT, JobState
 
+STRANGE = 2
+"""Misses of every task of an earlier run: one could be a hiccup."""
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -53,6 +56,9 @@ class Flight:
     """Questions or downloads in a row that brought nothing."""
     misses: int = 0
     missing_since: float | None = None
+    looks: int = 0
+    """Questions of this run about it."""
+    first_look: float | None = None
     unready: int = 0
     """Answers in a row that called the task complete without a file."""
     unready_since: float | None = None
@@ -80,6 +86,10 @@ class Agenda:
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[Flight]:
+        """All of them, in no order."""
+        return (entry[-1] for entry in self._heap)
 
     def add(self, flight: Flight, due: float) -> None:
         heapq.heappush(self._heap, (due, flight.expires_at or _FAR, next(self._sequence), flight))
@@ -146,6 +156,9 @@ class Board:
     """Since when no request was answered at all; None when the last one was."""
     silence: float = 0.0
     """Seconds between the first and the last of the requests in a row that nobody answered."""
+    troubled_since: float | None = None
+    """Since when every question brought an error or nothing; None when the last one brought something."""
+    trouble_shown: bool = False
     exhausted: bool = False
     """No selected pending job is left in the store."""
     known: bool = False
@@ -218,6 +231,15 @@ class Board:
             return
         self.silent_since = now if self.silent_since is None else self.silent_since
         self.silence = now - self.silent_since
+
+    def strangers(self, flight: Flight) -> int:
+        """How many tasks an earlier run bought, when the provider knows none of them; 0 while it may know one.
+
+        One alone may have vanished, and one that is being asked about now may be known.
+        """
+        others = [one for one in (*self.asking, *self.due_polls) if one.resumed and one.job.state is JobState.RUNNING]
+        alone = self.known or self.polls > 1 or not others
+        return 0 if alone or any(one.misses < STRANGE for one in (flight, *others)) else len(others) + 1
 
     def fly(self, flight: Flight, due: float) -> None:
         """Ask about a flight at `due`."""

@@ -259,8 +259,8 @@ class Store(Protocol):
     def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         """running -> failed: the provider says so, and gives the money back."""
 
-    def record_vanished(self, job_id: int, *, message: str, now: datetime) -> bool:
-        """running -> failed: the provider no longer knows the task; the money counts as spent."""
+    def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
+        """running -> failed: the provider no longer knows the task, or offers no file; the money counts as spent."""
 
     def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
         """fetching -> done."""

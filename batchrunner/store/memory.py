@@ -287,8 +287,8 @@ class MemoryStore(Tables):
     def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
 
-    def record_vanished(self, job_id: int, *, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.VANISHED, now=now, reason=JobEvent.VANISHED.value, message=message)
+    def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
+        return self._move(job_id, JobEvent.VANISHED, now=now, reason=reason, message=message)
 
     def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
         return self._move(job_id, JobEvent.SAVED, now=now, clip=clip)

@@ -1,14 +1,15 @@
 """Polling: no answer about a paid task ends it but a final one, and no task is asked about too often."""
 
+from datetime import timedelta
 from itertools import repeat
 
 import anyio
 import pytest
-from provider import NEVER, Reply, lost, refusal, saying, unreachable
+from provider import EPOCH, NEVER, File, Reply, lost, refusal, saying, unreachable
 from world import HOUR, assert_has_its_clip, gaps, named
 
 from batchrunner.errors import ExitCode
-from batchrunner.events import JobProgress
+from batchrunner.events import Held, JobProgress
 from batchrunner.report.summary import exit_code
 from batchrunner.runner.board import Stop
 from batchrunner.settings import Limits, Rate
@@ -50,7 +51,7 @@ async def test_a_task_that_stays_unknown_is_given_up_after_half_an_hour_and_stay
     assert world.job("a").reason == "vanished"
     asked = world.provider.polls("a")
     assert len(asked) >= 5
-    assert 1800 <= asked[-1] - asked[0] <= 1800 + 90
+    assert 1800 <= asked[-1] - asked[0] <= 120 + 1800 + 90
     assert world.store.money(world.batch.id).spent == 200
     assert len(world.provider.tries("a")) == 1
     await world.run()
@@ -62,6 +63,39 @@ async def test_misses_begin_anew_after_any_other_answer(world):
     world.provider.script.write("poll", "a", *[*[MISSING] * 20, None] * 5)
     await world.run()
     assert_has_its_clip(world, "a")
+
+
+async def test_a_provider_that_knows_none_of_the_tasks_is_another_account_s(world):
+    world = world("a", "b", service=(60.0, 60.0))
+    for key in ("a", "b"):
+        world.prepare(key, JobState.RUNNING, ago=HOUR)
+    world.provider.outages.append((0.0, HOUR, MISSING))
+    outcome = await world.run(hours=0.02)  # long before anything would count as lost
+    assert outcome.stops == {Stop.ACCOUNT}
+    assert "another account" in next(event.message for event in world.events if isinstance(event, Held))
+    assert world.states()["a"] is world.states()["b"] is JobState.RUNNING
+    world.provider.outages.clear()
+    await world.run()
+    assert world.keys(JobState.DONE) == {"a", "b"}
+
+
+async def test_one_task_that_is_known_is_enough(world):
+    world = world("a", "b", "c", service=(60.0, 60.0))
+    for key in ("a", "b", "c"):
+        world.prepare(key, JobState.RUNNING, ago=HOUR)
+    world.provider.script.write("poll", "a", then=repeat(MISSING))
+    world.provider.script.write("poll", "b", then=repeat(MISSING))
+    outcome = await world.run()
+    assert outcome.counts == {JobState.DONE: 1, JobState.FAILED: 2}
+
+
+async def test_misses_of_the_first_two_minutes_are_none(world):
+    """The relay may store its row late: half an hour is counted from then on."""
+    world = world("a")
+    world.provider.script.write("poll", "a", then=repeat(MISSING))
+    await world.run()
+    asked = world.provider.polls("a")
+    assert asked[-1] - next(at for at in asked if at >= 120) >= 1800
 
 
 async def test_a_key_of_another_account_loses_no_task(world):
@@ -79,6 +113,75 @@ async def test_any_word_that_is_not_final_means_that_it_works(world, word):
     world.provider.script.write("poll", "a", *[saying(word)] * 5)
     await world.run()
     assert_has_its_clip(world, "a")
+
+
+async def test_an_unknown_word_is_told_once(world):
+    world = world("a", "b", service=(60.0, 60.0))
+    for key in ("a", "b"):
+        world.provider.script.write("poll", key, *[saying("rendering"), saying("processing")] * 3)
+    await world.run()
+    assert [event.message for event in world.events if isinstance(event, Held)] == [
+        "the provider calls a task 'rendering': taken for running"
+    ]
+
+
+async def test_news_of_a_task_never_go_backwards(world):
+    world = world("a", service=(60.0, 60.0))
+    told = [("queued", 0), ("in_progress", 40), ("queued", 0), ("in_progress", 20), ("in_progress", 70)]
+    world.provider.script.write("poll", "a", *[saying(word, progress=share) for word, share in told])
+    await world.run()
+    seen = [(event.status, event.progress) for event in world.events if isinstance(event, JobProgress)]
+    assert seen == [("queued", 0), ("in_progress", 40), ("in_progress", 70)]
+
+
+async def test_a_task_that_runs_for_a_day_is_shown_and_left_to_the_next_run(world):
+    world = world("a", "b", service=(60.0, 60.0))
+    world.provider.services["a"] = 50 * HOUR
+    world.prepare("a", JobState.RUNNING, ago=25 * HOUR)
+    for _ in range(2):
+        outcome = await world.run(hours=1)
+        assert (world.job("a").state, outcome.left, exit_code(outcome)) == (JobState.RUNNING, 1, ExitCode.PROVIDER)
+    assert world.holds() == ["stuck", "stuck"]
+    assert world.job("b").state is JobState.DONE
+    await anyio.sleep(25 * HOUR)
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+@pytest.mark.parametrize(
+    "reply", [refusal(500), Reply(body=b"<html>log in</html>"), refusal(429)], ids=["500", "page", "429"]
+)
+async def test_endless_errors_are_shown_and_end_the_run(world, reply):
+    world = world("a", service=(60.0, 60.0))
+    world.prepare("a", JobState.RUNNING, ago=10.0)
+    world.provider.outages.append((0.0, 100 * HOUR, reply))
+    outcome = await world.run(hours=2.2)
+    assert outcome.stops == {Stop.PROVIDER}
+    assert world.holds() == ["trouble"]
+    assert outcome.counts == {JobState.RUNNING: 1}
+    world.provider.outages.clear()
+    await world.run()
+    assert_has_its_clip(world, "a")
+
+
+@pytest.mark.parametrize("days", [-366, -1, 1, 366])
+@pytest.mark.parametrize("at", [0.0, 30.0])
+async def test_a_clock_that_jumps_loses_and_repeats_nothing(world, monkeypatch, days, at):
+    """Intervals are measured on a clock of their own; what the wall clock says decides nothing alone."""
+    world = world("a", "b", "c", service=(60.0, 60.0))
+    world.prepare("a", JobState.RUNNING, ago=50.0)
+    world.prepare("b", JobState.FETCHING, ago=90.0)
+
+    def jumped():
+        now = EPOCH + timedelta(seconds=anyio.current_time())
+        return now + timedelta(days=days) if anyio.current_time() >= at else now
+
+    monkeypatch.setattr("world.wall", jumped)
+    world.provider.script.write("download", "b", File(status=404))
+    await world.run(hours=1)
+    for key in ("a", "b", "c"):
+        assert_has_its_clip(world, key)
+    assert world.provider.sold == {"a": 1, "b": 1, "c": 1}
 
 
 @pytest.mark.parametrize("word", ["completed", "COMPLETED", "succeeded", "Success"])
@@ -169,6 +272,8 @@ async def test_a_task_that_never_gets_its_file_is_given_up_after_ten_looks_over_
     assert len(asked) >= 10
     assert asked[-1] - asked[0] >= 600
     assert world.store.money(world.batch.id).spent == 200
+    assert world.job("a").reason == "result_missing"
+    assert world.job("a").task_id == world.provider.task_of("a").id
 
 
 async def test_failed_looks_do_not_count_as_looks_at_a_missing_file(world):
