@@ -22,6 +22,9 @@ MAX_FRAMES = 2
 MAX_PROMPT = 2500
 """Characters; Kling's limit for prompt and negative prompt (API facts §5)."""
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_SORTED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+# made once: `json.dumps` makes one for each call, and every job of a manifest comes here twice
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _VISIBLE = re.compile(r"[^\s\x00-\x20\x7f-\xa0\ufeff]")
 """A prompt of nothing but spaces and control characters is refused as an empty one."""
@@ -87,7 +90,7 @@ def canonical(request: VideoRequest) -> dict[str, Any]:
 
 def fingerprint(request: VideoRequest) -> str:
     """SHA-256 over the resolved request: equal exactly when the same clip is asked for."""
-    text = json.dumps(canonical(request), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = _SORTED.encode(canonical(request))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -98,7 +101,7 @@ def to_json(request: VideoRequest) -> str:
         {"source": frame.source, "sha256": frame.sha256, "local": frame.local, "size": frame.size}
         for frame in request.frames
     ]
-    return json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(stored)
 
 
 def from_json(text: str) -> VideoRequest:

@@ -56,7 +56,7 @@ def to_time(text: str | None) -> datetime | None:
 
 def to_list(words: Sequence[str]) -> str:
     """Words as a JSON list."""
-    return json.dumps(list(words), ensure_ascii=False)
+    return json.dumps(list(words), ensure_ascii=False) if words else "[]"
 
 
 def to_batch(row: sqlite3.Row) -> Batch:
