@@ -243,6 +243,18 @@ _TABLE: tuple[Fault, ...] = (
         reset=False,
     ),
     _on(
+        _ASKED,
+        "error_text",
+        "500 whose error is a text, nothing was done",
+        Reply(status=500, body=b'{"error":"do_request_failed"}'),
+    ),
+    _on(
+        _ASKED,
+        "error_nested",
+        "500 whose error lies within an error, nothing was done",
+        Reply(status=500, body=b'{"error":{"error":{"code":"do_request_failed","message":"upstream error"}}}'),
+    ),
+    _on(
         _SUBMIT,
         "kling_1303",
         "429: too many tasks run at once upstream",

@@ -94,6 +94,8 @@ ANSWERS = {
     "too_many_requests_absurd": 429,
     "too_many_requests_empty": 429,
     "limiter_down": 503,
+    "error_text": 500,
+    "error_nested": 500,
     "no_channel": 503,
     "kling_1303": 429,
     "kling_1302": 429,
