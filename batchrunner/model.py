@@ -189,6 +189,28 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What an account had used, in credits, at a moment when no submission was under way."""
+
+    at: datetime
+    used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """A submission that was, or may have been, charged: what has to explain how the balance moved."""
+
+    kind: tuple[str, int]
+    """Billing key and seconds: what its price depends on."""
+    intended_at: datetime
+    outcome: str
+    prompt: bool
+    """Whether it was accepted by the answer to its own request; others may have arrived later than they were sent."""
+    failed_at: datetime | None = None
+    """When its task failed, and the provider gave the money back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """One line of a job's history."""
 

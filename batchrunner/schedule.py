@@ -42,6 +42,15 @@ class Snapshot:
     """When the breaker wants to know whether the provider is back."""
     probes: int = 0
     """Probes under way."""
+    measuring: bool = False
+    """A reading of the balance is taken, or a purchase is measured: nothing else is sent."""
+    kept: int = 0
+    """Jobs that wait until they can be sent alone."""
+    judge_at: float | None = None
+    """When to weigh the evidence about the doubts that were not found; None when there are none."""
+    judging: int = 0
+    settled: bool = True
+    """Whether all that the verdict needs has come to rest."""
     room: int | None = None
     """What capacity refusals have left of `max_in_flight`; None when they left it all."""
     paused: bool = False
@@ -59,6 +68,8 @@ class Decision:
     fetch: int = 0
     probe: bool = False
     """Ask for the balance: is the provider back?"""
+    judge: bool = False
+    """Weigh the evidence about doubts."""
     wake_in: float | None = None
     """Seconds; None when only an event can change anything."""
     finished: bool = False
@@ -79,10 +90,14 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
     fetch, poll, submit = max(fetch, 0), max(poll, 0), max(submit, 0)
     waits = _waits_for_the_provider(snapshot, limits)
     probe = waits and snapshot.probes == 0 and snapshot.probe_at is not None and snapshot.probe_at <= now
-    busy = snapshot.submits + snapshot.polls + snapshot.fetches + snapshot.probes + fetch + poll + submit + probe
-    if busy == 0 and not waits and _nothing_left(snapshot, wants, limits):
+    judge = _can_judge(now, snapshot, limits)
+    busy = snapshot.submits + snapshot.polls + snapshot.fetches + snapshot.probes + snapshot.judging
+    busy += fetch + poll + submit + probe + judge
+    if busy == 0 and not waits and _nothing_left(now, snapshot, wants, limits):
         return Decision(finished=True)
     moments = [at - now for at in (snapshot.next_poll, snapshot.next_fetch) if at is not None]
+    if snapshot.judge_at is not None and snapshot.judge_at > now:
+        moments.append(snapshot.judge_at - now)
     if waits and not probe and snapshot.probes == 0 and snapshot.probe_at is not None:
         moments.append(snapshot.probe_at - now)
     if snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits):
@@ -92,7 +107,7 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
     if snapshot.polls_due > poll and snapshot.query_tokens <= poll:
         moments.append(snapshot.query_wait)
     wake = max(min(moments), 0.0) if moments else None
-    return Decision(submit=submit, poll=poll, fetch=fetch, probe=probe, wake_in=wake)
+    return Decision(submit=submit, poll=poll, fetch=fetch, probe=probe, judge=judge, wake_in=wake)
 
 
 def _room(snapshot: Snapshot, limits: Limits) -> int:
@@ -111,6 +126,17 @@ def _has_room(snapshot: Snapshot, limits: Limits) -> bool:
     return _room(snapshot, limits) > 0 and allowed
 
 
+def _keeps_back(snapshot: Snapshot, limits: Limits) -> bool:
+    """Whether a job is kept back that will be sent when it can be measured."""
+    return snapshot.kept > 0 and not snapshot.paused and _has_room(snapshot, limits)
+
+
+def _can_judge(now: float, snapshot: Snapshot, limits: Limits) -> bool:
+    """Whether to weigh the evidence now: nothing moves the balance, and no price is still to be learned."""
+    due = snapshot.judge_at is not None and snapshot.judge_at <= now and snapshot.settled
+    return due and not (snapshot.judging or snapshot.measuring or _keeps_back(snapshot, limits))
+
+
 def _waits_for_the_provider(snapshot: Snapshot, limits: Limits) -> bool:
     """Whether the breaker is open and there is something that could be sent if it were not."""
     could = snapshot.sendable > 0 or snapshot.waiting_until is not None
@@ -119,7 +145,7 @@ def _waits_for_the_provider(snapshot: Snapshot, limits: Limits) -> bool:
 
 def _wanted_submissions(snapshot: Snapshot, limits: Limits) -> int:
     """How many submissions the limits would let begin if the rate allowed them."""
-    if snapshot.paused or snapshot.unfetched > limits.max_in_flight:
+    if snapshot.paused or snapshot.measuring or snapshot.judging or snapshot.unfetched > limits.max_in_flight:
         return 0
     room = _room(snapshot, limits)
     slots = limits.submit_slots if snapshot.slots is None else min(snapshot.slots, limits.submit_slots)
@@ -128,14 +154,18 @@ def _wanted_submissions(snapshot: Snapshot, limits: Limits) -> int:
     return max(min(room, free, snapshot.sendable, allowed), 0)
 
 
-def _nothing_left(snapshot: Snapshot, wants: int, limits: Limits) -> bool:
+def _nothing_left(now: float, snapshot: Snapshot, wants: int, limits: Limits) -> bool:
     """Nothing is busy: is there anything to wait for?
 
     Jobs in doubt keep their place in flight; when they fill it, nothing can be sent and the run has to say so.
     """
     collecting = snapshot.polls_due or snapshot.next_poll is not None
     collecting = collecting or snapshot.fetches_due or snapshot.next_fetch is not None
-    if collecting or wants > 0:
+    if collecting or wants > 0 or snapshot.measuring:
+        return False
+    if snapshot.judge_at is not None and (snapshot.judge_at > now or snapshot.settled):
+        return False
+    if _keeps_back(snapshot, limits):
         return False
     may_come = snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits)
     return not may_come

@@ -76,6 +76,10 @@ class Provider(Protocol):
     def endpoint(self) -> str:
         """Whose tasks these are: the API's host name, or `emulator`."""
 
+    @property
+    def account(self) -> str:
+        """Tells one key's balance from another's; nothing of the key can be learned from it."""
+
     def prepare(self, request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str) -> bytes:
         """The exact body of the submission."""
 

@@ -6,6 +6,7 @@ for a lost answer; everything else keeps connections alive. Neither follows redi
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -109,6 +110,7 @@ class HttpClient:
         self._base_url = base_url
         self._echoes = echoes(key)
         self._key = key
+        self.account = hashlib.sha256(key.encode()).hexdigest()[:12]
         self._transport = transport
         self._resolve = resolve
         self._stack = AsyncExitStack()

@@ -22,6 +22,7 @@ class ToApis:
         self._http = http
         self._dialect = dialect
         self.endpoint = endpoint or http.host
+        self.account = http.account
 
     def prepare(self, request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str) -> bytes:
         """The exact body of the submission."""

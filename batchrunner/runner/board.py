@@ -148,6 +148,21 @@ class Board:
     """When the first of them was."""
     probes: int = 0
     """Questions under way whether the provider is back."""
+    unanswered_at: float | None = None
+    """When the last submission left that was not answered; None when there was none."""
+    refunded_at: float | None = None
+    """When a task failed last; None when none did."""
+    measuring: bool = False
+    """Whether a reading is taken that no submission may disturb."""
+    kept: dict[tuple[str, int], Job] = field(default_factory=dict)
+    """Jobs, by what their price depends on, that wait until they can be sent alone and so be measured."""
+    unfound: list[Flight] = field(default_factory=list)
+    """Doubts that were looked for often enough and wait for a verdict."""
+    judge_at: float | None = None
+    """When to weigh the evidence about them; None when there are none."""
+    judging: int = 0
+    patient: bool = True
+    """Whether a verdict needs the balance, and so has to wait until every known task has ended."""
     sending: dict[int, str] = field(default_factory=dict)
     """Keys of the jobs from their intent to the record of their answer."""
     unsent: int = 0
@@ -206,6 +221,8 @@ class Board:
         self.in_flight += (target in IN_FLIGHT) - (source in IN_FLIGHT)
         self.doubts += (target is JobState.IN_DOUBT) - (source is JobState.IN_DOUBT)
         self.unfetched += (target is JobState.FETCHING) - (source is JobState.FETCHING)
+        if (source, target) == (JobState.RUNNING, JobState.FAILED):
+            self.refunded_at = anyio.current_time()
         if target in (JobState.DONE, JobState.FAILED):
             self.failed_in_a_row = self.failed_in_a_row + 1 if target is JobState.FAILED else 0
             if gives_up(self.failed_in_a_row, self.limits):
@@ -277,6 +294,11 @@ class Board:
             slots=self.breaker.slots(self.limits.submit_slots),
             probe_at=self.breaker.probe_at,
             probes=self.probes,
+            measuring=self.measuring,
+            kept=len(self.kept),
+            judge_at=self.judge_at,
+            judging=self.judging,
+            settled=not self.patient or (not self.sending and self.in_flight == self.doubts),
             room=self.room.at(now) + self.doubts,
             paused=self.paused,
             stopping=self.stopping,

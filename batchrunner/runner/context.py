@@ -44,6 +44,8 @@ class Options:
     deadline: datetime | None = None
     settle: float = 0.0
     """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
+    on_doubt: str = "hold"
+    """Whether doubts that are not found are held (`hold`), or sent again without a look at the balance (`resend`)."""
     price: Callable[[Job], int | None] = lambda job: None
     """Estimated price of a job in micro-units; None without prices."""
 

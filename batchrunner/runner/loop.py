@@ -28,6 +28,7 @@ from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options, too_many_failures
 from batchrunner.runner.fetching import Fetcher
+from batchrunner.runner.metering import Meter
 from batchrunner.runner.outage import Outage
 from batchrunner.runner.settling import Settler
 from batchrunner.runner.submission import Submitter
@@ -104,12 +105,14 @@ class Runner:
             private_urls=private_urls,
         )
         self._outage = Outage(self._context)
-        self._submitter = Submitter(self._context, self._outage)
+        self._meter = Meter(self._context)
+        self._settler = Settler(self._context, self._meter)
+        self._submitter = Submitter(self._context, self._outage, self._meter)
         self._fetcher = Fetcher(self._context)
         self._questions = {
             JobState.RUNNING: Asker(self._context).ask,
             JobState.FETCHING: self._fetcher.locate,
-            JobState.IN_DOUBT: Settler(self._context).look,
+            JobState.IN_DOUBT: self._settler.look,
         }
         self._failure: BatchrunnerError | None = None
         self._bug: Exception | None = None
@@ -186,9 +189,12 @@ class Runner:
         board.counts = Counter(await run(store.counts, batch.id, only=context.options.only, tags=context.options.tags))
         board.in_flight = await run(store.in_flight, batch.id)
         board.doubts = await run(self._doubts)
+        board.patient = context.options.on_doubt == "hold"
         for job in await run(self._collectable):
             age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
             flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
+            if job.state is JobState.IN_DOUBT:
+                board.unanswered_at = max(board.unanswered_at or flight.accepted_at, flight.accepted_at)
             board.unfetched += job.state is JobState.FETCHING
             # Spread over one floor: after a restart many tasks are due at once.
             due = now + context.limits.poll_floor * context.chance.random() * min(board.in_flight / 100, 1.0)
@@ -205,6 +211,7 @@ class Runner:
         while True:
             self._check_clocks()
             await self._refill()
+            self._meter.release()
             now = anyio.current_time()
             decision = decide(now, board.snapshot(now), context.limits)
             if decision.finished or self._failure is not None:
@@ -235,7 +242,7 @@ class Runner:
             return
         if board.waiting_until is not None and anyio.current_time() < board.waiting_until:
             return
-        held = board.preparing | board.blocked.keys()
+        held = board.preparing | board.blocked.keys() | {job.id for job in board.kept.values()}
         jobs = await self._writer.run(
             context.store.sendable,
             context.batch.id,
@@ -266,6 +273,9 @@ class Runner:
         if decision.probe:
             board.probes += 1
             workers.start_soon(self._probe, name="probe")
+        if decision.judge:
+            board.judging += 1
+            workers.start_soon(self._judge, name="judge")
         for _ in range(decision.poll):
             flight = board.due_polls.popleft()
             board.query_pace = board.query_pace.took(now)
@@ -291,6 +301,14 @@ class Runner:
             await self._guarded(lambda outage: outage.probe(), self._outage)
         finally:
             board.probes -= 1
+            board.wake()
+
+    async def _judge(self) -> None:
+        board = self._context.board
+        try:
+            await self._guarded(lambda settler: settler.judge(), self._settler)
+        finally:
+            board.judging -= 1
             board.wake()
 
     async def _ask(self, flight: Flight) -> None:

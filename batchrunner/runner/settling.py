@@ -1,57 +1,198 @@
-"""Settling doubts: look a purchase up by its own id, and take its task over when the provider knows it."""
+"""Settling doubts: look a purchase up by its own id, take its task over, or weigh the evidence that there is none.
+
+It takes over what it finds, at once; calls absent only what `reconcile.conclude` shows to be; holds the rest for a person.
+"""
 
 from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
 
 import anyio
 
 from batchrunner import answers
+from batchrunner.classify import candidate_fits
+from batchrunner.envelope import parse
+from batchrunner.model import Job
 from batchrunner.polling import backoff, next_look
-from batchrunner.reconcile import next_lookup
+from batchrunner.reconcile import JUDGEMENTS, LOOKUPS, SPREAD, Conclusion, Evidence, conclude, next_lookup
 from batchrunner.runner.asking import question
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
+from batchrunner.runner.metering import Meter, kind_of
 from batchrunner.settings import UNREACHABLE_AFTER
 from batchrunner.states import JobEvent
 
+Look = answers.Found | answers.Missing | answers.Later | answers.AccountStop
+UNSEEN = Conclusion(absent=False, text="a look-up was not answered")
+
 
 class Settler:
-    """The settling part of a run; it can find, and never sends."""
+    """The settling part of a run."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, meter: Meter) -> None:
         self._context = context
+        self._meter = meter
+        self._weighed = 0
+        """Times that the evidence about the doubts at hand was not enough."""
+
+    @property
+    def _window(self) -> float:
+        return self._context.options.settle
 
     async def look(self, flight: Flight) -> None:
-        """Look for one purchase once."""
-        context, board, job = self._context, self._context.board, flight.job
-        assert job.purchase_id is not None
+        """Look for one purchase once; afterwards it is found, looked for again later, or waits for a verdict."""
         flight.looked_since = anyio.current_time() if flight.looked_since is None else flight.looked_since
-        exchange = await question(context, job.purchase_id)
-        now = context.now()
-        outcome = answers.lookup(exchange, purchase_id=job.purchase_id, now=now)
-        if isinstance(outcome, answers.AccountStop):
-            await context.pause(Stop.ACCOUNT, outcome.reason, outcome.message)
-        elif isinstance(outcome, answers.Found) and await context.writer.run(
-            context.store.record_found, job.id, outcome.task_id, now=now
-        ):
-            flight.job = context.moved(job, JobEvent.FOUND, task_id=outcome.task_id)
-            flight.misses = flight.failures = 0
-            look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())
-            board.fly(flight, anyio.current_time() + look)
-        else:
+        outcome = await self._find(flight)
+        if isinstance(outcome, answers.Missing | answers.Later):  # a key that is refused would only be refused again
             self._again(flight, answered=not isinstance(outcome, answers.Later))
 
-    def _again(self, flight: Flight, *, answered: bool) -> None:
-        """Look once more, unless it was looked for often enough; a question without an answer is no look."""
+    async def _find(self, flight: Flight) -> Look:
+        """Ask for a purchase by its own id, and by the id that its spoilt answer held; one that is found is taken over."""
+        context, job = self._context, flight.job
+        assert job.purchase_id is not None
+        exchange = await question(context, job.purchase_id)
+        flight.asked_at = anyio.current_time()
+        outcome: Look = answers.lookup(exchange, purchase_id=job.purchase_id, now=context.now())
+        if isinstance(outcome, answers.AccountStop):
+            await context.pause(Stop.ACCOUNT, outcome.reason, outcome.message)
+        elif isinstance(outcome, answers.Missing | answers.Later):
+            outcome = await self._salvaged(job) or outcome
+        if isinstance(outcome, answers.Found) and not await self._adopt(flight, outcome.task_id):
+            return answers.Missing()  # that task is another purchase's
+        return outcome
+
+    async def _salvaged(self, job: Job) -> answers.Found | None:
+        """The candidate of a spoilt answer, when the provider knows such a task of ours."""
         context = self._context
-        window, floor, now = context.options.settle, context.limits.poll_floor, anyio.current_time()
-        wait: float | None
+        attempts = await context.writer.run(context.store.attempts, job.id)
+        candidate = attempts[-1].answer.candidate if attempts and attempts[-1].answer else None
+        if candidate is None:
+            return None
+        exchange = await question(context, candidate)
+        task: Any = parse(exchange.body) if exchange.status == 200 and exchange.complete else None
+        if not isinstance(task, dict) or task.get("client_business_id") not in (None, job.purchase_id):
+            return None
+        window = max(self._window, 60.0)
+        fits = candidate_fits(
+            task, task_id=candidate, model=job.request.model, since=attempts[-1].intended_at, window=window
+        )
+        return answers.Found(candidate) if fits else None
+
+    async def _adopt(self, flight: Flight, task_id: str) -> bool:
+        """The provider knows the purchase by this task: from now on it is polled like any other."""
+        context, board = self._context, self._context.board
+        if not await context.writer.run(context.store.record_found, flight.job.id, task_id, now=context.now()):
+            return False
+        flight.job = context.moved(flight.job, JobEvent.FOUND, task_id=task_id)
+        flight.misses = flight.failures = 0
+        look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())
+        board.fly(flight, anyio.current_time() + look)
+        return True
+
+    def _again(self, flight: Flight, *, answered: bool) -> None:
+        """Look once more, or leave it to the verdict; a question without an answer is no look."""
+        context, board = self._context, self._context.board
+        window, floor, now = self._window, context.limits.poll_floor, anyio.current_time()
         if answered:
             flight.misses += 1
-            wait = next_lookup(flight.misses, window=window)
+            wait = next_lookup(flight.misses, age=now - flight.accepted_at, window=window)
+            if wait is None:
+                board.unfound.append(flight)
+                board.judge_at = now if board.judge_at is None else board.judge_at
+                board.wake()
+                return
         else:
             flight.failures += 1
-            wait = backoff(flight.failures, first=floor, chance=context.chance.random())
+            wait = context.limits.lasting(backoff(flight.failures, first=5.0, chance=context.chance.random()))
             if flight.looked_since is not None and now - flight.looked_since > max(2 * window, UNREACHABLE_AFTER):
-                wait = None
-        if wait is not None:
-            context.board.fly(flight, now + max(wait, floor))
+                return
+        board.fly(flight, now + max(wait, floor))
+
+    async def judge(self) -> None:
+        """Weigh the evidence about every doubt that was not found, while nothing is sent."""
+        context, board = self._context, self._context.board
+        board.measuring = True
+        try:
+            conclusion = await self._weigh()
+        finally:
+            board.measuring = False
+        board.judge_at = None
+        if not board.unfound:
+            self._weighed = 0
+        elif conclusion.absent:
+            await self._send_again(conclusion.text)
+        elif self._weighed + 1 < JUDGEMENTS and not board.paused:
+            self._weighed += 1
+            board.judge_at = anyio.current_time() + max(self._window * SPREAD, context.limits.poll_floor)
+        else:
+            await self._hold(conclusion.text)
+
+    async def _weigh(self) -> Conclusion:
+        """One last look at each, a look at a purchase that surely exists, and the balance, all within a moment."""
+        context, board = self._context, self._context.board
+        seen = True
+        for flight in list(board.unfound):
+            if anyio.current_time() - flight.asked_at < context.limits.poll_floor:
+                continue  # it was looked for a moment ago
+            outcome = await self._find(flight)
+            if isinstance(outcome, answers.Found):
+                board.unfound.remove(flight)
+            seen = seen and isinstance(outcome, answers.Found | answers.Missing)
+        if not (seen and board.unfound):
+            return UNSEEN
+        control = await self._control()
+        if context.options.on_doubt == "resend":
+            text = f"control {control} was found; `on_doubt: resend` takes that for enough"
+            return Conclusion(absent=True, text=text) if control else conclude(self._evidence(None, [], []))
+        if control is not None and await self._meter.read() is None:
+            return Conclusion(absent=False, text="the balance could not be read in whole credits")
+        return conclude(self._evidence(control, *await self._meter.books()))
+
+    def _evidence(self, control: str | None, readings: Any, purchases: Any) -> Evidence:
+        return Evidence(
+            kinds=frozenset(kind_of(flight.job) for flight in self._context.board.unfound),
+            control=control,
+            readings=readings,
+            purchases=purchases,
+            window=timedelta(seconds=self._window),
+        )
+
+    async def _control(self) -> str | None:
+        """A purchase that surely exists, when the provider finds it by its id as it should find the doubts."""
+        context = self._context
+        known = await context.writer.run(context.store.known_purchase, context.provider.endpoint)
+        if known is None:
+            return None
+        outcome = answers.lookup(await question(context, known), purchase_id=known, now=context.now())
+        return known if isinstance(outcome, answers.Found) else None
+
+    async def _send_again(self, text: str) -> None:
+        """They were not bought: pending again, with the same purchase ids."""
+        context, board = self._context, self._context.board
+        flights, board.unfound, self._weighed = board.unfound, [], 0
+        for flight in flights:
+            note = f"not found by {flight.misses + 1} look-ups in {self._window:.0f} s; {text}"
+            if await context.writer.run(
+                context.store.record_absent, flight.job.id, note=note, not_before=None, now=context.now()
+            ):
+                board.purchases -= not flight.resumed
+                context.moved(flight.job, JobEvent.ABSENT, reason="absent", message="not bought: it is sent again")
+
+    async def _hold(self, why: str) -> None:
+        """Nothing more can be learned in this run: what each may have cost, and what helps, goes with the job."""
+        context, board = self._context, self._context.board
+        flights, board.unfound, self._weighed = board.unfound, [], 0
+        for flight in flights:
+            message = (
+                f"{self._at_stake(flight.job)}; not found by {max(flight.misses + 1, LOOKUPS)} look-ups, but {why}"
+            )
+            message += f"; see: batchrunner doubt check {context.batch.name}"
+            await context.writer.run(context.store.record_held, flight.job.id, message=message, now=context.now())
+            context.held("in_doubt", f"{flight.job.key}: {message}")
+
+    def _at_stake(self, job: Job) -> str:
+        price = self._context.options.price(job)
+        if price is None:
+            return f"it may have cost {job.request.duration} s of {job.request.billing_key}"
+        return f"it may have cost {price / 1_000_000:.2f} {self._context.batch.currency or ''}".rstrip()

@@ -3,56 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path, PurePath
 
 import anyio
 import anyio.to_thread
 
-from batchrunner import answers, classify
+from batchrunner import classify
 from batchrunner.budget import Used, near, sentence, warning
 from batchrunner.classify import Submission
 from batchrunner.matrix import TAKEN_ID, Verdict
-from batchrunner.model import Answer, Asset, Frame, Intent, Job
+from batchrunner.model import Answer, Intent, Job
 from batchrunner.polling import backoff, next_look
 from batchrunner.providers.base import Exchange
 from batchrunner.purchase import RANDOM_BITS, purchase_id
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
+from batchrunner.runner.metering import Meter, Turn
 from batchrunner.runner.outage import Outage
-from batchrunner.settings import ASSET_LIFETIME, SUBMIT_DEADLINE, SUBMIT_GRACE
+from batchrunner.runner.uploading import CannotSend, Rejected, Uploader
+from batchrunner.settings import SUBMIT_DEADLINE, SUBMIT_GRACE
 from batchrunner.states import JobEvent
 
-UPLOAD_TRIES = 6
-"""Answers, none of them helpful, after which a frame is left for the next run."""
 RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
 """Seconds to wait after a 429 that does not say how long (reliability notes R31)."""
-
-
-class CannotSend(Exception):
-    """This job cannot be sent in this run; nothing was bought."""
-
-
-class Rejected(Exception):
-    """This job can never be sent as it is; nothing was bought."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class Submitter:
     """The submitting half of a run."""
 
-    def __init__(self, context: Context, outage: Outage) -> None:
+    def __init__(self, context: Context, outage: Outage, meter: Meter) -> None:
         self._context = context
         self._outage = outage
-        self._uploading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        self._uploaded: dict[str, str] = {}
-        """URLs of this run's uploads, also of those that may not be stored because they are signed."""
-        self._uploads = anyio.CapacityLimiter(context.limits.uploads)
+        self._meter = meter
+        self._uploader = Uploader(context)
         self._scopes: set[anyio.CancelScope] = set()
 
     def hurry(self, seconds: float) -> None:
@@ -71,7 +55,7 @@ class Submitter:
     async def _submit(self, job: Job) -> None:
         context, board = self._context, self._context.board
         try:
-            urls = tuple([await self._frame_url(frame) for frame in job.request.frames])
+            urls = tuple([await self._uploader.url_of(frame) for frame in job.request.frames])
         except Rejected as rejected:
             await self._reject(job, rejected)
             return
@@ -79,11 +63,40 @@ class Submitter:
             board.blocked[job.id] = str(reason)
             context.held("upload", f"{job.key}: {reason}")
             return
-        if board.paused:
+        await self._meter.start()
+        turn = self._meter.turn(job)
+        if turn is Turn.KEPT or board.paused:
             return
-        if not board.take_turn(job):
+        if turn is Turn.ALONE:
+            await self._buy_alone(job, urls)
+        elif turn is Turn.WAIT or not board.take_turn(job):
             board.ready.appendleft(job)  # its frames took long, and others were quicker, or the breaker has opened
-            return
+        else:
+            await self._buy(job, urls)
+
+    async def _buy_alone(self, job: Job, urls: tuple[str, ...]) -> None:
+        """The first of its kind, between two readings of the balance."""
+        board = self._context.board
+        board.measuring = True
+        try:
+            measurable = await self._meter.before(job)
+            if board.paused:
+                return
+            if not board.take_turn(job):
+                board.ready.appendleft(job)
+                return
+            verdict = await self._buy(job, urls)
+            if measurable and verdict is Verdict.ACCEPTED:
+                board.preparing.add(
+                    job.id
+                )  # its intent is closed: a run that is told to stop need not wait for the rest
+                await self._meter.after(job)
+        finally:
+            board.measuring = False
+
+    async def _buy(self, job: Job, urls: tuple[str, ...]) -> Verdict | None:
+        """Intent, request, record; None when the intent was not made."""
+        context, board = self._context, self._context.board
         now = context.now()
         purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
         body = context.provider.prepare(job.request, image_urls=urls, purchase_id=purchase)
@@ -107,7 +120,7 @@ class Submitter:
             )
             if attempt is None:
                 await self._not_claimed(job, intent)
-                return
+                return None
             board.preparing.discard(job.id)
             board.purchases += 1
             job = replace(context.moved(job, JobEvent.CLAIMED), purchase_id=purchase, submitted_at=now)
@@ -117,6 +130,7 @@ class Submitter:
             await self._record(job, verdict)
             await self._outage.learn(verdict)
         await self._warn_of_caps()
+        return verdict.verdict
 
     async def _send(self, body: bytes) -> Exchange:
         allowed = SUBMIT_GRACE if self._context.board.stopping else SUBMIT_DEADLINE
@@ -164,9 +178,11 @@ class Submitter:
         context = self._context
         await context.writer.run(context.store.record_unanswered, job.id, answer, reason=reason, now=context.now())
         job = context.moved(job, JobEvent.UNANSWERED, reason=reason, message=answer.message)
+        now = anyio.current_time()
+        sent_at = now - (context.now() - (job.submitted_at or context.now())).total_seconds()
+        context.board.unanswered_at = sent_at
         if context.options.settle:
-            now = anyio.current_time()
-            context.board.asking.add(Flight(job=job, accepted_at=now), now)
+            context.board.asking.add(Flight(job=job, accepted_at=sent_at), now)
 
     async def _refused(self, job: Job, verdict: Submission) -> None:
         context = self._context
@@ -256,64 +272,3 @@ class Submitter:
             context.store.record_rejected, job.id, reason=reason, message=message, now=context.now()
         ):
             context.moved(job, JobEvent.REJECTED, reason=reason, message=message)
-
-    async def _frame_url(self, frame: Frame) -> str:
-        """Where the provider can read a frame; a local one is uploaded once per content."""
-        context = self._context
-        if not frame.local:
-            url = context.private_urls.get(frame.sha256, frame.source)
-            if hashlib.sha256(url.encode()).hexdigest() != frame.sha256:
-                raise CannotSend("the frame's URL is in a manifest that this run does not have")
-            return url
-        async with self._uploading[frame.sha256]:
-            if (known := self._uploaded.get(frame.sha256)) is not None:
-                return known
-            asset = await context.writer.run(context.store.asset, frame.sha256, endpoint=context.provider.endpoint)
-            if asset is not None and context.now() - asset.uploaded_at < timedelta(seconds=ASSET_LIFETIME):
-                return asset.url
-            async with self._uploads:
-                return await self._upload(frame)
-
-    async def _upload(self, frame: Frame) -> str:
-        context = self._context
-        image = await anyio.to_thread.run_sync(_read, frame)
-        mime, suffix = ("image/png", ".png") if image.startswith(b"\x89PNG") else ("image/jpeg", ".jpg")
-        name = f"{frame.sha256[:16]}{suffix}"  # the provider need not learn how the user names files
-        answered = tries = 0
-        while answered < UPLOAD_TRIES:
-            exchange = await context.provider.upload(image, name=name, mime=mime)
-            context.board.heard(exchange.status is not None)
-            tries += 1
-            answered += exchange.status is not None  # an outage ends the run when it lasts, not this job
-            match answers.upload(exchange, now=context.now()):
-                case answers.Uploaded(url):
-                    await self._keep(frame, url)
-                    return url
-                case answers.UploadRefused(message):
-                    raise Rejected("bad_image", f"the provider refuses {PurePath(frame.source).name}: {message}")
-                case answers.AccountStop(reason, message):
-                    await context.pause(Stop.ACCOUNT, reason, message)
-                    raise CannotSend(f"uploads are refused: {message}")
-                case answers.Later(reason, wait):
-                    if answered < UPLOAD_TRIES:
-                        await anyio.sleep(wait or backoff(tries, chance=context.chance.random()))
-        raise CannotSend(f"{PurePath(frame.source).name} could not be uploaded ({reason})")
-
-    async def _keep(self, frame: Frame, url: str) -> None:
-        """Remember where a frame is, for other jobs and other runs."""
-        context = self._context
-        endpoint, now = context.provider.endpoint, context.now()
-        asset = Asset(sha256=frame.sha256, endpoint=endpoint, url=url, uploaded_at=now)
-        await context.writer.run(context.store.record_asset, asset)
-        self._uploaded[frame.sha256] = url
-
-
-def _read(frame: Frame) -> bytes:
-    """The frame's content, which must still be what the manifest was checked with."""
-    try:
-        image = Path(frame.source).read_bytes()
-    except OSError as error:
-        raise CannotSend(f"{frame.source} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(image).hexdigest() != frame.sha256:
-        raise CannotSend(f"{frame.source} has changed since the manifest was read; run the same command again")
-    return image

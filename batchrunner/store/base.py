@@ -15,7 +15,20 @@ from datetime import date, datetime
 from typing import Protocol
 
 from batchrunner.budget import Used
-from batchrunner.model import Answer, Asset, Attempt, Batch, Clip, Intent, Job, Moment, Money, WantedJob
+from batchrunner.model import (
+    Answer,
+    Asset,
+    Attempt,
+    Batch,
+    Clip,
+    Intent,
+    Job,
+    Moment,
+    Money,
+    Purchase,
+    Reading,
+    WantedJob,
+)
 from batchrunner.states import JobState
 
 
@@ -183,6 +196,23 @@ class Store(Protocol):
         """The job that the provider's task was bought for, of any batch; None when it is none of ours."""
 
     def money(self, batch_id: int) -> Money: ...
+
+    # evidence
+
+    def record_reading(self, endpoint: str, account: str, reading: Reading) -> None:
+        """Keep what the account had used; `account` tells keys apart and is no key."""
+
+    def readings(self, endpoint: str, account: str) -> list[Reading]:
+        """The readings of one account, the oldest first."""
+
+    def charges(self, endpoint: str) -> list[Purchase]:
+        """Every submission, of all batches there, that was or may have been charged, the oldest first."""
+
+    def known_purchase(self, endpoint: str) -> str | None:
+        """The purchase id of the task that was accepted there last; None when there is none."""
+
+    def record_held(self, job_id: int, *, message: str, now: datetime) -> bool:
+        """Still in doubt: what is known of it, and what helps."""
 
     def used(self, batch_id: int, *, day: date) -> Used:
         """What counts against the caps: of the batch, and of all batches in its currency on that day and in its month."""

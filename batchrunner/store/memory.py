@@ -31,10 +31,11 @@ from batchrunner.store.ledger import (
     UNSENT,
     Charge,
 )
-from batchrunner.store.tables import NAME, Booked, Row, Tables
+from batchrunner.store.memory_evidence import Evidence
+from batchrunner.store.tables import NAME, Booked, Row
 
 
-class MemoryStore(Tables):
+class MemoryStore(Evidence):
     """Jobs and their purchases, for as long as the process lives."""
 
     # batches and runs

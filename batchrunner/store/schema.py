@@ -302,6 +302,19 @@ PLACES = (
 )
 """What a command needs that is given a batch and not its manifest."""
 
+EVIDENCE = (
+    """
+    CREATE TABLE readings (
+        id INTEGER PRIMARY KEY,
+        endpoint TEXT NOT NULL,
+        account TEXT NOT NULL,
+        at TEXT NOT NULL CHECK (length(at) = 27),
+        used INTEGER NOT NULL
+    ) STRICT
+    """,
+)
+"""What settles doubts: what an account had used when nothing was under way."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
@@ -309,6 +322,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "4_words": WORDS,
     "5_places": PLACES,
     "6_candidates": ("ALTER TABLE attempts ADD COLUMN candidate TEXT",),
+    "7_evidence": EVIDENCE,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -23,6 +23,7 @@ from batchrunner.store.highwater import HighWater
 from batchrunner.store.ledger import ASKED_ANEW, CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE, EXPLAINED, UNSENT
 from batchrunner.store.queries import PAGE
 from batchrunner.store.rows import BATCH_COLUMNS, WANTED_COLUMNS, answer_columns, clip_columns, to_batch, to_text
+from batchrunner.store.sqlite_evidence import Evidence
 from batchrunner.store.staging import UNPAID, Staging
 
 KEEP = """
@@ -44,7 +45,7 @@ ADD = f"""
 """
 
 
-class SqliteStore(Staging):
+class SqliteStore(Staging, Evidence):
     """Jobs, their purchases and their history, in one file."""
 
     _water: HighWater | None = None

@@ -8,7 +8,19 @@ import pytest
 from batchrunner.budget import Used
 from batchrunner.diagnostic import Place
 from batchrunner.errors import StorageError
-from batchrunner.model import Answer, AspectRatio, Asset, Clip, Frame, Intent, Mode, Money, VideoRequest, WantedJob
+from batchrunner.model import (
+    Answer,
+    AspectRatio,
+    Asset,
+    Clip,
+    Frame,
+    Intent,
+    Mode,
+    Money,
+    Reading,
+    VideoRequest,
+    WantedJob,
+)
 from batchrunner.request import fingerprint
 from batchrunner.states import IN_FLIGHT, TRANSITIONS, JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
@@ -957,3 +969,66 @@ def test_a_batch_knows_its_places(store):
     store.record_places(batch_id, manifest=None, folder="/other")
     assert (store.batch("b").manifest, store.batch("b").folder) == (None, "/other")
     assert store.open_batch("b", endpoint="toapis.com", currency=None, now=NOW) == store.batch("b")
+
+
+# evidence
+
+
+def test_readings_are_kept_by_endpoint_and_account(store):
+    readings = [Reading(at=NOW, used=10), Reading(at=LATER, used=30)]
+    for reading in readings:
+        store.record_reading("toapis.com", "a", reading)
+    store.record_reading("toapis.com", "b", Reading(at=NOW, used=7))
+    assert store.readings("toapis.com", "a") == readings
+    assert store.readings("toapis.com", "b") == [Reading(at=NOW, used=7)]
+    assert store.readings("localhost", "a") == []
+
+
+def test_purchases_are_what_may_have_been_charged(store):
+    """Not what was sent back or refused; of each it is known whether it was accepted at once, and when it failed."""
+    _, *ids = new_batch(store, *"abcdef")
+    for name, job_id in zip("abcdef", ids, strict=True):
+        store.record_intent(job_id, intent(name), cap=None, now=NOW)
+    a, b, c, d, e, _ = ids
+    store.record_accepted(a, "t-a", YES, now=NOW)
+    store.record_unanswered(b, NO, reason="no_answer", now=NOW)
+    store.record_returned(c, NO, reason="rate_limited", not_before=None, now=NOW)
+    store.record_refused(d, NO, reason="invalid_request", now=NOW)
+    store.record_accepted(e, "t-e", replace(YES, rule="R1"), now=NOW)
+    store.record_task_failed(e, reason="task_failed", message="m", now=LATER)
+    found = store.charges("toapis.com")
+    assert [(one.outcome, one.prompt, one.failed_at) for one in found] == [
+        ("accepted", False, None),
+        ("unanswered", False, None),
+        ("task_failed", True, LATER),
+        ("open", False, None),
+    ]
+    assert {one.kind for one in found} == {("720P", 5)}
+    assert {one.intended_at for one in found} == {NOW}
+    assert store.charges("localhost") == []
+
+
+def test_the_task_that_is_known_best_is_the_last_one_that_was_accepted_at_once(store):
+    _, a, b, c = new_batch(store, *"abc")
+    assert store.known_purchase("toapis.com") is None
+    for name, job_id in (("a", a), ("b", b), ("c", c)):
+        store.record_intent(job_id, intent(name), cap=None, now=NOW)
+    store.record_accepted(a, "t-a", replace(YES, rule="R1"), now=NOW)
+    store.record_accepted(b, "t-b", replace(YES, rule="R2"), now=NOW)
+    store.record_unanswered(c, NO, reason="no_answer", now=NOW)
+    store.record_found(c, "t-c", now=NOW)
+    assert store.known_purchase("toapis.com") == "b"
+
+
+def test_what_is_held_says_why(store):
+    _, a, b = new_batch(store, *"ab")
+    store.record_intent(a, intent("a"), cap=None, now=NOW)
+    store.record_unanswered(a, replace(NO, candidate="task_1"), reason="no_answer", now=NOW)
+    assert store.record_held(a, message="not found", now=LATER)
+    assert (store.job(a).state, store.job(a).reason, store.job(a).message) == (
+        JobState.IN_DOUBT,
+        "no_answer",
+        "not found",
+    )
+    assert store.attempts(a)[-1].answer.candidate == "task_1"
+    assert not store.record_held(b, message="not found", now=LATER)

@@ -151,6 +151,7 @@ class ScriptedProvider:
     """The provider's port, in virtual time."""
 
     endpoint = "scripted"
+    account = "scripted"
 
     def __init__(self, *, seed=0, service=(20.0, 60.0), script=None):
         self.chance = random.Random(seed)
@@ -170,6 +171,8 @@ class ScriptedProvider:
         """Whether a repeated purchase id gives the task that it made before."""
         self.credits = lambda request: 10 * request["duration"]
         """What a request costs."""
+        self.lags = 0.0
+        """Seconds until a charge is seen in the balance."""
         self.unstored = 0
         """Credits charged for tasks that nobody will ever find."""
         self.elsewhere = 0
@@ -220,7 +223,8 @@ class ScriptedProvider:
     def used(self):
         """Credits: a task is charged when it is accepted, and given back when it fails."""
         now = anyio.current_time()
-        kept = (task for task in self.tasks.values() if task.error is None or now < task.ready_at)
+        charged = (task for task in self.tasks.values() if task.accepted_at + self.lags <= now)
+        kept = (task for task in charged if task.error is None or now < task.ready_at)
         return sum(self.credits(task.request) for task in kept) + self.unstored + self.elsewhere
 
     def task_of(self, key):

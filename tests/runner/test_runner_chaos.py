@@ -52,7 +52,7 @@ class Mortal:
 
     def __init__(self, provider, life):
         self._provider, self._life = provider, life
-        self.endpoint, self.prepare = provider.endpoint, provider.prepare
+        self.endpoint, self.account, self.prepare = provider.endpoint, provider.account, provider.prepare
 
     async def _call(self, request):
         self._life.tick()
@@ -68,6 +68,9 @@ class Mortal:
 
     async def upload(self, image, **names):
         return await self._call(partial(self._provider.upload, image, **names))
+
+    async def balance(self):
+        return await self._call(self._provider.balance)
 
     @asynccontextmanager
     async def download(self, url, *, rest=None):
@@ -132,7 +135,8 @@ DOWNLOADS = [
 ]
 UPLOADS = [(0.1, unreachable()), (0.1, refusal(500)), (0.05, refusal(429, retry_after=3))]
 REFUSED_LATE = {"code": "x", "message": "sensitive"}
-MENU = {"submit": SUBMITS, "poll": POLLS, "download": DOWNLOADS, "upload": UPLOADS}
+BALANCES = [(0.1, refusal(503)), (0.05, unreachable())]
+MENU = {"submit": SUBMITS, "poll": POLLS, "download": DOWNLOADS, "upload": UPLOADS, "balance": BALANCES}
 
 
 class Chaos(Script):
