@@ -170,8 +170,8 @@ class Story:
         return seen, self.world.provider.requests, sorted(self.world.states().items())
 
 
-def live(folder, files, scheduling, seed, jobs, *, kills=True, settle=0.0):
-    """Run a batch until all is settled; the same seed lives the same life."""
+def live(folder, files, scheduling, seed, jobs, *, kills=True, settle=0.0, outages=()):
+    """Run a batch until all is settled; the same seed lives the same life. `outages` are (from, to, reply)."""
     scheduling._r = random.Random(seed)
     chance = random.Random(f"chaos {seed}")
     world = World(folder / "clips", limits=LIMITS, seed=seed, script=Chaos(random.Random(f"script {seed}")))
@@ -181,6 +181,7 @@ def live(folder, files, scheduling, seed, jobs, *, kills=True, settle=0.0):
     world.add(*keys[jobs // 2 : -jobs // 8], duration=10, audio=True)
     world.add(*keys[-jobs // 8 :], frames=frames)
     world.provider.fates |= dict.fromkeys(chance.sample(keys, jobs // 20), REFUSED_LATE)
+    world.provider.outages += outages
     story = Story(world, settle)
 
     async def whole():
