@@ -131,6 +131,13 @@ def named_task(exchange: Exchange) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def described_task(exchange: Exchange) -> dict[str, Any] | None:
+    """What a whole answer says of a task, field by field; None when it says nothing of any."""
+    if exchange.status != 200 or not exchange.complete:
+        return None
+    return _task_in(exchange)
+
+
 def _task_in(exchange: Exchange) -> dict[str, Any] | None:
     """The task of an answer, bare as ToAPIs sends it or wrapped in `data` as the stock relay does (API facts §4)."""
     value = parse(exchange.body)

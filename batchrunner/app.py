@@ -112,7 +112,7 @@ def _session(
     """The folder, the database and what the manifest would change in it; they are closed with the stack."""
     manifest = loaded.manifest
     rehearsal, rehearse = _rehearsal(request) if request.emulator else (None, None)
-    endpoint = EMULATOR if request.emulator else _endpoint(environ)
+    endpoint = EMULATOR if request.emulator else endpoint_of(environ)
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
     folder = OutputFolder(root.absolute())
@@ -156,7 +156,7 @@ async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: Asy
     """The provider that a run asks."""
     base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
     http = HttpClient(base_url, checked_key(environ.get("TOAPIS_API_KEY")))
-    return ToApis(await stack.enter_async_context(http), dialect=dialect, endpoint=_endpoint(environ))
+    return ToApis(await stack.enter_async_context(http), dialect=dialect, endpoint=endpoint_of(environ))
 
 
 Connect = Callable[[AsyncExitStack], Awaitable[Provider]]
@@ -221,7 +221,7 @@ def _check_prices(loaded: Loaded, environ: Mapping[str, str]) -> None:
         )
 
 
-def _endpoint(environ: Mapping[str, str]) -> str:
+def endpoint_of(environ: Mapping[str, str]) -> str:
     """Whose tasks a run makes: the API's host; this machine is one host whatever it is called."""
     host = urlsplit(checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)).hostname or ""
     return "localhost" if is_loopback(host) else host
@@ -236,6 +236,8 @@ class Standing:
     dropped: Mapping[JobState, int]
     """Jobs that the manifest no longer has and that are not final: what was bought is collected all the same."""
     money: Money
+    failed: frozenset[str] = frozenset()
+    """Why jobs failed."""
 
 
 NOT_FINAL = (*sorted(IN_FLIGHT), JobState.FETCHING)
@@ -288,4 +290,11 @@ def standing(database: Path | None, name: str | None) -> Standing:
     with reading(database, name) as (store, batch):
         open_jobs = store.jobs(batch.id, states=NOT_FINAL, wanted_only=False)
         dropped = Counter(job.state for job in open_jobs if not job.wanted)
-        return Standing(batch=batch, counts=store.counts(batch.id), dropped=dropped, money=store.money(batch.id))
+        failed = frozenset(job.reason or "" for job in store.jobs(batch.id, states=(JobState.FAILED,)))
+        return Standing(
+            batch=batch,
+            counts=store.counts(batch.id),
+            dropped=dropped,
+            money=store.money(batch.id),
+            failed=failed,
+        )

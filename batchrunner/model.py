@@ -266,6 +266,19 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayProof:
+    """Whether a repeated purchase id was seen to buy nothing twice; it says nothing of another address, model or key."""
+
+    base_url: str
+    model: str
+    key: str
+    """The key's fingerprint (`purchase.key_fingerprint`)."""
+    proved_at: datetime
+    holds: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
     """An account's or a key's credits (200 credits = 1 USD, API facts §3)."""
 

@@ -6,20 +6,20 @@ import os
 import random
 import shlex
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import anyio
 
-from batchrunner import answers, moments
+from batchrunner import moments
 from batchrunner.budget import Caps, Used
+from batchrunner.conduct import conduct
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.durable import write_whole
-from batchrunner.errors import AccountError, BatchrunnerError, ExitCode, ProviderError, StorageError
+from batchrunner.errors import BatchrunnerError, ExitCode, StorageError
 from batchrunner.events import Listener, RunEvent
 from batchrunner.manifest import Manifest
 from batchrunner.model import Batch, Job, Money, WantedJob
@@ -29,7 +29,6 @@ from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary
 from batchrunner.report.rehearsal import Rehearsal
-from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import Limits
@@ -38,11 +37,6 @@ from batchrunner.store.base import Comparison, Purchases, Store
 
 REPORT = "report.html"
 EMULATOR_SPEED = 100.0
-PREFLIGHT_TRIES = 3
-STOPPING = "nothing more is bought; requests under way get 30 s to be answered, then this run leaves"
-LEAVING = "left at once; what was being submitted is in doubt: run the same command with --settle 900 to look it up"
-SHOW_CURSOR = "\x1b[?25h"
-"""A live view hides the cursor; leaving at once must give it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,66 +271,4 @@ class Session:
                 listener=tell,
                 private_urls=self.private_urls,
             )
-            return await self._guarded(runner, provider, watchdog)
-
-    async def _guarded(self, runner: Runner, provider: Provider, watchdog: Watchdog) -> Outcome:
-        """Preflight and run under the signals; an error comes out as what it is, not in a group."""
-        outcome: Outcome | None = None
-        failure: Exception | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(watchdog.keep, name="heartbeat")
-            try:
-                with anyio.CancelScope() as asking:
-                    group.start_soon(_watch_signals, runner, asking, name="signals")
-                    await self._preflight(provider)
-                outcome = await runner.run()
-            except Exception as error:  # noqa: BLE001 - raised again below, outside the group
-                failure = error
-            group.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        assert outcome is not None
-        return outcome
-
-    async def _preflight(self, provider: Provider) -> None:
-        """Ask for the balance, which costs nothing, before the first request that does."""
-        for attempt in range(1, PREFLIGHT_TRIES + 1):
-            exchange = await provider.balance()
-            if exchange.status is not None:
-                outcome = answers.balance(exchange, now=self.clock())
-                if isinstance(outcome, answers.AccountStop):
-                    raise AccountError(
-                        f"the provider refuses this key: {outcome.message}; nothing was sent",
-                        fix="check TOAPIS_API_KEY and the account's balance, then run the same command",
-                    )
-                return
-            if attempt < PREFLIGHT_TRIES:
-                await anyio.sleep(attempt)
-        raise ProviderError(
-            f"{provider.endpoint} cannot be reached ({exchange.error}); nothing was sent",
-            fix="check the network and TOAPIS_BASE_URL, then run the same command",
-        )
-
-
-async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
-    """The first signal ends the run in good order, the second at once; both are safe."""
-    import signal
-
-    kinds = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup asks us to stay
-        kinds.append(hangup)
-    with anyio.open_signal_receiver(*kinds) as signals:
-        stopping = False
-        async for number in signals:
-            stop = Stop.SIGINT if number == signal.SIGINT else Stop.SIGTERM
-            if stopping:
-                with suppress(AttributeError, OSError, ValueError):  # nobody may be reading any more
-                    shown = SHOW_CURSOR if sys.stderr.isatty() else ""
-                    sys.stderr.write(f"{shown}\n{LEAVING}\n")
-                    sys.stderr.flush()
-                os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
-            stopping = True
-            runner.stop(stop)
-            runner.held("stopping", STOPPING)
-            asking.cancel()
+            return await conduct(runner, provider, watchdog, clock=self.clock)

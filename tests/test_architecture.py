@@ -28,8 +28,10 @@ LAYERS = (
     {"providers.toapis"},
     {"runner.*"},
     {"report.*"},
-    {"session"},
+    {"conduct"},
+    {"session", "collection", "doubts", "doctor", "replay"},
     {"app"},
+    {"operations"},
     {"cli.*"},
     {"__main__"},
 )
@@ -51,7 +53,20 @@ NEVER = {
 """The runner sees ports, never adapters, although they lie below it."""
 
 IO = {"anyio", "asyncio", "httpx", "sqlite3", "sqlite_utils", "time", "subprocess", "socket"}
-IMPURE_AT_THE_TOP = {"app", "session", "outputs", "durable", "process", "__main__"}
+IMPURE_AT_THE_TOP = {
+    "app",
+    "conduct",
+    "collection",
+    "doubts",
+    "doctor",
+    "replay",
+    "session",
+    "outputs",
+    "durable",
+    "operations",
+    "process",
+    "__main__",
+}
 PURE_ELSEWHERE = {"manifest.expand"}
 OWNERS = {"httpx": "providers.http", "sqlite3": "store", "sqlite_utils": "store"}
 """Who alone may import what."""

@@ -37,6 +37,18 @@ def after_failures(batch: str, reasons: Iterable[str], database: Path | None) ->
     yield command("retry", batch, "--failed", database=database), "buys them again: shows the price and asks"
 
 
+def after_doubts(batch: str, database: Path | None) -> Iterator[tuple[str, str]]:
+    """The command that helps with doubts first of all."""
+    yield command("doubt", "check", batch, database=database), "looks them up at the provider: free of charge"
+
+
+def ways(helping: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The lines of the commands that help: the first is what comes next, the others would do as well."""
+    for number, (words, does) in enumerate(helping):
+        yield f"{'next:' if not number else '  or:'} {words}"
+        yield f"      ({does})"
+
+
 def for_job(batch: Batch, job: Job, database: Path | None) -> Iterator[tuple[str, str]]:
     """Commands that help with one job, and what each does."""
     gone = job.state is JobState.DONE and job.clip is not None and not Path(job.clip.path).exists()

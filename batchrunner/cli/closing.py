@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchrunner import plan
-from batchrunner.cli.advice import after_failures
+from batchrunner.cli.advice import after_doubts, after_failures, command, ways
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
 from batchrunner.report import rehearsal, summary
@@ -86,6 +86,8 @@ def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
     if missing:
         keys = _some([job.key for job in missing])
         yield f"  gone    finished, but no longer where it was put; not bought again: {keys}"
+        fetch = command("fetch", session.batch.name, database=report.database)
+        yield f"          where the provider still has it, free of charge: {fetch}"
     yield from _next(session, report, again)
 
 
@@ -99,9 +101,7 @@ def _in_doubt(session: Session, report: Report) -> Iterator[str]:
     if count:
         noun = "submission" if count == 1 else "submissions"
         yield f"  doubt   {count} {noun} may have been paid for, but the answer was lost; nothing was sent again"
-        yield f"          see them: batchrunner ls {session.batch.name}{_db(report)} --state in_doubt"
-        if session.request.settle:
-            yield "          the provider was asked and does not know them; ask its support with the purchase id of ls"
+        yield f"          see them: {command('doubt', 'list', session.batch.name, database=report.database)}"
 
 
 def _stopped(report: Report) -> Iterator[str]:
@@ -135,13 +135,9 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
             yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
         reasons = [failed.reason for failed in report.failures]
-        helping = list(after_failures(session.batch.name, reasons, report.database))
-        for number, (command, does) in enumerate(helping):
-            yield f"{'  or:' if number else 'next:'} {command}"
-            yield f"      ({does})"
-    elif report.exit_code is ExitCode.IN_DOUBT and not session.request.settle:
-        yield f"next: {again} --settle 900"
-        yield "      (looks the doubts up at the provider, free of charge)"
+        yield from ways(after_failures(session.batch.name, reasons, report.database))
+    elif report.exit_code is ExitCode.IN_DOUBT:
+        yield from ways(after_doubts(session.batch.name, report.database))
     elif report.exit_code is ExitCode.BUDGET:
         yield f"next: {again}"
         yield "      (once the cap is raised or free again; nothing is bought twice)"

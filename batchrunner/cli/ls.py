@@ -7,14 +7,16 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchrunner import app
+from batchrunner.cli.advice import after_doubts, after_failures, ways
 from batchrunner.cli.params import batch_argument, database_option
-from batchrunner.cli.words import printable, put, shown
+from batchrunner.cli.words import printable, put, say, shown
 from batchrunner.errors import ExitCode
 from batchrunner.model import Job
 from batchrunner.states import JobState
@@ -35,11 +37,26 @@ def command(batch: str | None, database: Path | None, state: str | None, form: s
         # What is open is never hidden, not even when the manifest has dropped it.
         dropped_too = any(one in app.NOT_FINAL for one in states)
         jobs = store.jobs(found.id, states=states, wanted_only=not dropped_too)
+        reasons: dict[JobState, set[str]] = {}
+        if form == "table":
+            jobs = _noting(jobs, reasons)
         lines = {"jsonl": _jsonl, "csv": _csv, "table": _table}[form](jobs)
         for text in lines:
             if not put(text):
                 break
+    helping = after_doubts(found.name, database) if JobState.IN_DOUBT in reasons else iter(())
+    if JobState.FAILED in reasons:
+        helping = chain(helping, after_failures(found.name, reasons[JobState.FAILED], database))
+    for line in ways(helping):
+        say(line, err=True)
     return ExitCode.DONE
+
+
+def _noting(jobs: Iterable[Job], reasons: dict[JobState, set[str]]) -> Iterator[Job]:
+    """The jobs as they are, and in `reasons` the states that were among them."""
+    for job in jobs:
+        reasons.setdefault(job.state, set()).add(job.reason or "")
+        yield job
 
 
 def _record(job: Job) -> dict[str, Any]:

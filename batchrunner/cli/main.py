@@ -19,8 +19,12 @@ COMMANDS = {
     "status": "Where a batch stands.",
     "ls": "The jobs of a batch, one by one.",
     "show": "Everything about one job: request, history, money, file.",
+    "fetch": "Collect finished work again, free of charge.",
+    "doubt": "Submissions whose answer was lost: look them up, decide.",
     "retry": "Buy failed jobs again: shows the price and asks.",
     "cancel": "Send nothing more; what is in flight is still collected.",
+    "doctor": "Whether key, disk, database and network are ready.",
+    "policy": "What each outcome of a paid request means, row by row.",
     "schema": "Print the JSON Schema of manifests, for editors.",
     "emulator": "Serve the emulated API on this machine, for rehearsals.",
 }

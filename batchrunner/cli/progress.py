@@ -13,7 +13,6 @@ from typing import TextIO
 from batchrunner.cli.words import printable, say, shown
 from batchrunner.events import Beat, Held, JobMoved, JobProgress, Listener, RunEvent
 from batchrunner.report import summary
-from batchrunner.session import Session
 from batchrunner.states import JobState
 
 MODES = ("auto", "tty", "plain", "json", "quiet")
@@ -30,12 +29,12 @@ def resolve(mode: str, stream: TextIO | None) -> str:
 
 
 @contextmanager
-def view(mode: str, session: Session) -> Iterator[Listener]:
+def view(mode: str, name: str, total: int) -> Iterator[Listener]:
     """The listener of a mode, and whatever it draws, for as long as the run lasts."""
     if mode == "tty":
         from batchrunner.cli.live import LiveView
 
-        with LiveView(session.batch.name, total=sum(session.counts().values())) as live:
+        with LiveView(name, total=total) as live:
             yield live.tell
     elif mode == "plain":
         yield PlainView().tell

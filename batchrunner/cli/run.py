@@ -137,7 +137,7 @@ def _run(session: Session, *, yes: bool, mode: str) -> ExitCode:
     if not session.needs_provider:
         report = session.idle_report()
     else:
-        with progress.view(mode, session) as listener:
+        with progress.view(mode, session.batch.name, sum(session.counts().values())) as listener:
             report = session.execute(listener)
     if mode == "json":
         say(closing.as_json(session, report))

@@ -60,8 +60,7 @@ def _lines(store: Store, batch: Batch, job: Job, database: Path | None) -> Itera
         yield f"    {_clock(moment.at)}  {_moved(moment)}"
     if not job.wanted:
         yield "  the manifest no longer asks for it"
-    for number, (command, does) in enumerate(advice.for_job(batch, job, database)):
-        yield f"{'next:' if not number else '  or:'} {command}   ({does})"
+    yield from advice.ways(advice.for_job(batch, job, database))
 
 
 def _money(attempts: list[Attempt], batch: Batch) -> Iterator[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from batchrunner import app
+from batchrunner.cli.advice import after_doubts, after_failures, run_again, ways
 from batchrunner.cli.params import batch_argument, database_option
 from batchrunner.cli.words import put
 from batchrunner.errors import ExitCode
 from batchrunner.report import summary
+from batchrunner.states import JobState
 
 
 @click.command()
@@ -45,4 +49,17 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
     put(f"  from    {found.endpoint}" + "\n")
     if found.paused:
         put(f"  paused  {found.paused}: run the same command again when it is mended" + "\n")
+    for line in ways(_helping(standing, database)):
+        put(line + "\n")
     return ExitCode.DONE
+
+
+def _helping(standing: app.Standing, database: Path | None) -> Iterator[tuple[str, str]]:
+    """What comes next: what is free of charge before what is paid for."""
+    batch, counts = standing.batch, Counter(standing.counts) + Counter(standing.dropped)
+    if counts[JobState.IN_DOUBT]:
+        yield from after_doubts(batch.name, database)
+    if sum(counts[state] for state in (*app.NOT_FINAL, JobState.PENDING)) - counts[JobState.IN_DOUBT]:
+        yield run_again(batch, database), "continues it"
+    if counts[JobState.FAILED]:
+        yield from after_failures(batch.name, standing.failed, database)

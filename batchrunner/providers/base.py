@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from batchrunner.model import VideoRequest
 
@@ -69,8 +69,8 @@ class DownloadBroken(Exception):
     """The stream of a result file ended before its end."""
 
 
-class Provider(Protocol):
-    """A paid, asynchronous video API."""
+class Collector(Protocol):
+    """What can be asked of a paid, asynchronous video API without paying: it has no way to submit."""
 
     @property
     def endpoint(self) -> str:
@@ -80,17 +80,26 @@ class Provider(Protocol):
     def account(self) -> str:
         """Tells one key's balance from another's; nothing of the key can be learned from it."""
 
+    async def poll(self, task_id: str) -> Exchange: ...
+
+    async def balance(self) -> Exchange: ...
+
+    def download(self, url: str, *, rest: Rest | None = None) -> AbstractAsyncContextManager[Download]:
+        """A result file, or what is left of it; the key is not sent along. `chunks` raises `DownloadBroken`."""
+
+
+@runtime_checkable
+class Buyer(Protocol):
+    """What it takes to buy."""
+
     def prepare(self, request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str) -> bytes:
         """The exact body of the submission."""
 
     async def submit(self, body: bytes) -> Exchange:
         """Send once, on a fresh connection, following and repeating nothing."""
 
-    async def poll(self, task_id: str) -> Exchange: ...
-
     async def upload(self, image: bytes, *, name: str, mime: str) -> Exchange: ...
 
-    async def balance(self) -> Exchange: ...
 
-    def download(self, url: str, *, rest: Rest | None = None) -> AbstractAsyncContextManager[Download]:
-        """A result file, or what is left of it; the key is not sent along. `chunks` raises `DownloadBroken`."""
+class Provider(Collector, Buyer, Protocol):
+    """A paid, asynchronous video API."""

@@ -15,14 +15,33 @@ UPLOADS = "/v1/uploads/images"
 BALANCE = "/v1/balance"
 
 
-class ToApis:
-    """The provider's port over HTTP. `endpoint` says whose tasks these are; by default the API's host."""
+class ToApisCollector:
+    """What costs nothing. `endpoint` says whose tasks these are; by default the API's host."""
 
-    def __init__(self, http: HttpClient, *, dialect: FrameDialect, endpoint: str | None = None) -> None:
+    def __init__(self, http: HttpClient, *, endpoint: str | None = None) -> None:
         self._http = http
-        self._dialect = dialect
         self.endpoint = endpoint or http.host
         self.account = http.account
+
+    async def poll(self, task_id: str) -> Exchange:
+        """`GET /v1/videos/generations/{id}`; task ids are opaque, so they are quoted whole."""
+        return await self._http.get(f"{GENERATIONS}/{quote(task_id, safe='')}")
+
+    async def balance(self) -> Exchange:
+        """`GET /v1/balance`: what the key has left."""
+        return await self._http.get(BALANCE)
+
+    def download(self, url: str, *, rest: Rest | None = None) -> AbstractAsyncContextManager[Download]:
+        """A result file from wherever the provider keeps it."""
+        return self._http.download(url, rest=rest)
+
+
+class ToApis(ToApisCollector):
+    """The whole of the provider's port over HTTP."""
+
+    def __init__(self, http: HttpClient, *, dialect: FrameDialect, endpoint: str | None = None) -> None:
+        super().__init__(http, endpoint=endpoint)
+        self._dialect = dialect
 
     def prepare(self, request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str) -> bytes:
         """The exact body of the submission."""
@@ -32,18 +51,6 @@ class ToApis:
         """`POST /v1/videos/generations`, once."""
         return await self._http.submit(GENERATIONS, body)
 
-    async def poll(self, task_id: str) -> Exchange:
-        """`GET /v1/videos/generations/{id}`; task ids are opaque, so they are quoted whole."""
-        return await self._http.get(f"{GENERATIONS}/{quote(task_id, safe='')}")
-
     async def upload(self, image: bytes, *, name: str, mime: str) -> Exchange:
         """`POST /v1/uploads/images`, multipart field `file`."""
         return await self._http.post_file(UPLOADS, field="file", name=name, content=image, mime=mime)
-
-    async def balance(self) -> Exchange:
-        """`GET /v1/balance`: what the key has left."""
-        return await self._http.get(BALANCE)
-
-    def download(self, url: str, *, rest: Rest | None = None) -> AbstractAsyncContextManager[Download]:
-        """A result file from wherever the provider keeps it."""
-        return self._http.download(url, rest=rest)

@@ -14,7 +14,7 @@ from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
 from batchrunner.model import Batch, Clip, Job, WantedJob
 from batchrunner.outputs import OutputFolder
-from batchrunner.providers.base import Provider
+from batchrunner.providers.base import Collector
 from batchrunner.runner.board import Board, Stop
 from batchrunner.settings import Limits
 from batchrunner.states import JobEvent, advance
@@ -46,6 +46,8 @@ class Options:
     """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
     on_doubt: str = "hold"
     """Whether doubts that are not found are held (`hold`), or sent again without a look at the balance (`resend`)."""
+    collects: Callable[[Job], bool] = lambda job: True
+    """Which jobs that are at the provider already the run is about."""
     price: Callable[[Job], int | None] = lambda job: None
     """Estimated price of a job in micro-units; None without prices."""
 
@@ -62,7 +64,7 @@ class Context:
     batch: Batch
     store: Store
     writer: Writer
-    provider: Provider
+    provider: Collector
     outputs: OutputFolder
     limits: Limits
     options: Options

@@ -23,7 +23,7 @@ from batchrunner.events import Beat, Listener, RunEvent
 from batchrunner.model import Batch, Job
 from batchrunner.outputs import OutputFolder
 from batchrunner.pacing import RECOVERY, Pace, Room
-from batchrunner.providers.base import Provider
+from batchrunner.providers.base import Buyer, Collector
 from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options, too_many_failures
@@ -63,14 +63,14 @@ class Outcome:
 
 
 class Runner:
-    """One run of one batch."""
+    """One run of one batch; with a provider that cannot submit it collects, and nothing else."""
 
     def __init__(
         self,
         *,
         batch: Batch,
         store: Store,
-        provider: Provider,
+        provider: Collector,
         outputs: OutputFolder,
         limits: Limits,
         options: Options,
@@ -107,7 +107,9 @@ class Runner:
         self._outage = Outage(self._context)
         self._meter = Meter(self._context)
         self._settler = Settler(self._context, self._meter)
-        self._submitter = Submitter(self._context, self._outage, self._meter)
+        self._submitter = (
+            Submitter(self._context, self._outage, self._meter, provider) if isinstance(provider, Buyer) else None
+        )
         self._fetcher = Fetcher(self._context)
         self._questions = {
             JobState.RUNNING: Asker(self._context).ask,
@@ -131,7 +133,11 @@ class Runner:
     def stop(self, why: Stop) -> None:
         """Begin nothing more; requests under way get `SUBMIT_GRACE` seconds to be answered and recorded."""
         self._context.board.stop(why)
-        self._submitter.hurry(SUBMIT_GRACE)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        if self._submitter is not None:
+            self._submitter.hurry(SUBMIT_GRACE)
 
     def held(self, reason: str, message: str) -> None:
         """Tell the listener that something waits, and why."""
@@ -204,7 +210,8 @@ class Runner:
         states = [JobState.RUNNING, JobState.FETCHING]
         if self._context.options.settle:
             states.append(JobState.IN_DOUBT)
-        return list(self._context.store.jobs(self._context.batch.id, states=states, wanted_only=False))
+        jobs = self._context.store.jobs(self._context.batch.id, states=states, wanted_only=False)
+        return [job for job in jobs if self._context.options.collects(job)]
 
     async def _loop(self, workers: anyio.abc.TaskGroup) -> None:
         context, board = self._context, self._context.board
@@ -232,13 +239,13 @@ class Runner:
             board.stop(Stop.PROVIDER)
         self._outage.give_up()
         if board.stopping:
-            self._submitter.hurry(SUBMIT_GRACE)
+            self._hurry()
 
     async def _refill(self) -> None:
         """Keep as many sendable jobs at hand as could be submitted next."""
         context, board = self._context, self._context.board
         full = board.in_flight + len(board.preparing) >= context.limits.max_in_flight
-        if board.ready or board.exhausted or board.paused or full:
+        if self._submitter is None or board.ready or board.exhausted or board.paused or full:
             return
         if board.waiting_until is not None and anyio.current_time() < board.waiting_until:
             return
@@ -288,6 +295,7 @@ class Runner:
 
     async def _submit(self, job: Job) -> None:
         board = self._context.board
+        assert self._submitter is not None
         try:
             await self._guarded(self._submitter.run, job)
         finally:

@@ -15,7 +15,7 @@ from batchrunner.classify import Submission
 from batchrunner.matrix import TAKEN_ID, Verdict
 from batchrunner.model import Answer, Intent, Job
 from batchrunner.polling import backoff, next_look
-from batchrunner.providers.base import Exchange
+from batchrunner.providers.base import Buyer, Exchange
 from batchrunner.purchase import RANDOM_BITS, purchase_id
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
@@ -32,11 +32,12 @@ RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
 class Submitter:
     """The submitting half of a run."""
 
-    def __init__(self, context: Context, outage: Outage, meter: Meter) -> None:
+    def __init__(self, context: Context, outage: Outage, meter: Meter, buyer: Buyer) -> None:
         self._context = context
+        self._buyer = buyer
         self._outage = outage
         self._meter = meter
-        self._uploader = Uploader(context)
+        self._uploader = Uploader(context, buyer)
         self._scopes: set[anyio.CancelScope] = set()
 
     def hurry(self, seconds: float) -> None:
@@ -99,7 +100,7 @@ class Submitter:
         context, board = self._context, self._context.board
         now = context.now()
         purchase = job.purchase_id or purchase_id(now, context.chance.getrandbits(RANDOM_BITS))
-        body = context.provider.prepare(job.request, image_urls=urls, purchase_id=purchase)
+        body = self._buyer.prepare(job.request, image_urls=urls, purchase_id=purchase)
         intent = Intent(
             purchase_id=purchase,
             body_sha256=hashlib.sha256(body).hexdigest(),
@@ -138,7 +139,7 @@ class Submitter:
         self._scopes.add(scope)
         try:
             with scope:
-                return await self._context.provider.submit(body)
+                return await self._buyer.submit(body)
         finally:
             self._scopes.discard(scope)
         return Exchange(complete=False, body_started=True, error="no answer in time")

@@ -13,6 +13,7 @@ import anyio.to_thread
 from batchrunner import answers
 from batchrunner.model import Asset, Frame
 from batchrunner.polling import backoff
+from batchrunner.providers.base import Buyer
 from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Context
 from batchrunner.settings import ASSET_LIFETIME
@@ -36,8 +37,9 @@ class Rejected(Exception):
 class Uploader:
     """The frames of one run."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, buyer: Buyer) -> None:
         self._context = context
+        self._buyer = buyer
         self._uploading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._uploaded: dict[str, str] = {}
         """URLs of this run's uploads, also of those that may not be stored because they are signed."""
@@ -67,7 +69,7 @@ class Uploader:
         name = f"{frame.sha256[:16]}{suffix}"  # the provider need not learn how the user names files
         answered = tries = 0
         while answered < UPLOAD_TRIES:
-            exchange = await context.provider.upload(image, name=name, mime=mime)
+            exchange = await self._buyer.upload(image, name=name, mime=mime)
             context.board.heard(exchange.status is not None)
             tries += 1
             answered += exchange.status is not None  # an outage ends the run when it lasts, not this job

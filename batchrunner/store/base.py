@@ -27,6 +27,7 @@ from batchrunner.model import (
     Money,
     Purchase,
     Reading,
+    ReplayProof,
     WantedJob,
 )
 from batchrunner.states import JobState
@@ -300,6 +301,16 @@ class Store(Protocol):
 
     def record_bad_file(self, job_id: int, *, message: str, now: datetime) -> bool:
         """fetching -> failed: the provider's clip is not what was asked for; what it sent is kept aside."""
+
+    # replay
+
+    def salt(self) -> bytes:
+        """This database's own, for fingerprints of keys."""
+
+    def record_proof(self, proof: ReplayProof) -> None: ...
+
+    def replay_proof(self, *, base_url: str, model: str, key: str) -> ReplayProof | None:
+        """The latest for this address, model and key (by its fingerprint); None when replay was never tried there."""
 
     # frames
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from batchrunner import plan
 from batchrunner.budget import Caps, passed
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Moment, WantedJob
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Moment, ReplayProof, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes, Comparison, Purchases
@@ -342,6 +342,12 @@ class MemoryStore(Evidence):
 
     def _book(self, attempt_id: int, **changes: Any) -> None:
         self._put(self._attempts, attempt_id, replace(self._attempts[attempt_id], **changes))
+
+    # replay
+
+    def record_proof(self, proof: ReplayProof) -> None:
+        with self.transaction():
+            self._put(self._proofs, (proof.base_url, proof.model, proof.key), proof)
 
     # frames
 

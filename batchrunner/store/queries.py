@@ -17,7 +17,7 @@ from typing import Any
 
 from batchrunner.budget import Used, month
 from batchrunner.errors import StorageError
-from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money
+from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money, ReplayProof
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import StoredJob
 from batchrunner.store.faults import storage_fault, told_as_storage_error
@@ -32,6 +32,7 @@ from batchrunner.store.rows import (
     to_job,
     to_list,
     to_moment,
+    to_proof,
     to_stored_job,
     to_text,
     to_time,
@@ -228,6 +229,14 @@ class Questions(Connection):
         parameters = (day.isoformat(), batch_id, first.isoformat(), last.isoformat())
         row, money = self._rows(sql, parameters)[0], self.money(batch_id)
         return Used(max_cost=money.spent + money.committed, per_day=row["day"], per_month=row["month"])
+
+    def salt(self) -> bytes:
+        return bytes(self._rows("SELECT salt FROM salts")[0]["salt"])
+
+    def replay_proof(self, *, base_url: str, model: str, key: str) -> ReplayProof | None:
+        sql = "SELECT * FROM replay_proofs WHERE base_url = ? AND model = ? AND key = ? ORDER BY id DESC LIMIT 1"
+        row = self._row(sql, (base_url, model, key))
+        return None if row is None else to_proof(row)
 
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))

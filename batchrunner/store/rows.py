@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batchrunner import request as requests
-from batchrunner.model import Answer, Asset, Attempt, Batch, Clip, Job, Moment, WantedJob
+from batchrunner.model import Answer, Asset, Attempt, Batch, Clip, Job, Moment, ReplayProof, WantedJob
 from batchrunner.states import JobState
 from batchrunner.store.base import StoredJob
 
@@ -93,6 +93,17 @@ def to_attempt(row: sqlite3.Row) -> Attempt:
         answered_at=to_time(row["answered_at"]),
         answer=answer if row["rule"] else None,
         task_id=row["task_id"],
+    )
+
+
+def to_proof(row: sqlite3.Row) -> ReplayProof:
+    return ReplayProof(
+        base_url=row["base_url"],
+        model=row["model"],
+        key=row["key"],
+        proved_at=datetime.fromisoformat(row["proved_at"]),
+        holds=bool(row["holds"]),
+        note=row["note"],
     )
 
 

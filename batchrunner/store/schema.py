@@ -315,6 +315,23 @@ EVIDENCE = (
 )
 """What settles doubts: what an account had used when nothing was under way."""
 
+PROOFS = (
+    "CREATE TABLE salts (id INTEGER PRIMARY KEY CHECK (id = 1), salt BLOB NOT NULL) STRICT",
+    "INSERT INTO salts VALUES (1, randomblob(16))",
+    """
+    CREATE TABLE replay_proofs (
+        id INTEGER PRIMARY KEY,
+        base_url TEXT NOT NULL CHECK (instr(base_url, '@') = 0),
+        model TEXT NOT NULL,
+        key TEXT NOT NULL CHECK (length(key) = 8),  -- its fingerprint
+        proved_at TEXT NOT NULL CHECK (length(proved_at) = 27),
+        holds INTEGER NOT NULL CHECK (holds IN (0, 1)),
+        note TEXT NOT NULL
+    ) STRICT
+    """,
+)
+"""What `doctor --prove-replay` saw."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
@@ -323,6 +340,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "5_places": PLACES,
     "6_candidates": ("ALTER TABLE attempts ADD COLUMN candidate TEXT",),
     "7_evidence": EVIDENCE,
+    "8_proofs": PROOFS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from batchrunner.budget import Caps, passed
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, ReplayProof
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
@@ -310,6 +310,14 @@ class SqliteStore(Staging, Evidence):
 
     def record_bad_file(self, job_id: int, *, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.BAD_FILE, now=now, reason=JobEvent.BAD_FILE, message=message)
+
+    # replay
+
+    def record_proof(self, proof: ReplayProof) -> None:
+        sql = "INSERT INTO replay_proofs (base_url, model, key, proved_at, holds, note) VALUES (?, ?, ?, ?, ?, ?)"
+        words = (proof.base_url, proof.model, proof.key, to_text(proof.proved_at), int(proof.holds), proof.note)
+        with self.transaction():
+            self._run(sql, words)
 
     # frames
 

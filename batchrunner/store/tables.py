@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from batchrunner import plan
 from batchrunner.budget import Used, month
-from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money
+from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money, ReplayProof
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import StoredJob
 from batchrunner.store.faults import broken_rule
@@ -62,6 +62,7 @@ class Tables:
         """The job that each task was bought for, also when the job was bought again since."""
         self._purchases: dict[str, int] = {}
         self._attempts: dict[int, Booked] = {}
+        self._proofs: dict[tuple[str, str, str], ReplayProof] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
         self._plan = plan.plan([], [])
         """The last comparison."""
@@ -231,3 +232,9 @@ class Tables:
 
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         return self._assets.get((sha256, endpoint))
+
+    def salt(self) -> bytes:
+        return b"the salt in memory"
+
+    def replay_proof(self, *, base_url: str, model: str, key: str) -> ReplayProof | None:
+        return self._proofs.get((base_url, model, key))

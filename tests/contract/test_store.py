@@ -18,9 +18,11 @@ from batchrunner.model import (
     Mode,
     Money,
     Reading,
+    ReplayProof,
     VideoRequest,
     WantedJob,
 )
+from batchrunner.purchase import key_fingerprint
 from batchrunner.request import fingerprint
 from batchrunner.states import IN_FLIGHT, TRANSITIONS, JobEvent, JobState, advance, sources
 from batchrunner.store.base import Changes
@@ -1032,3 +1034,26 @@ def test_what_is_held_says_why(store):
     )
     assert store.attempts(a)[-1].answer.candidate == "task_1"
     assert not store.record_held(b, message="not found", now=LATER)
+
+
+# replay
+
+
+def test_a_proof_of_replay_is_about_one_address_model_and_key(store):
+    about = {"base_url": "https://toapis.com", "model": "kling-v3", "key": "0123abcd"}
+    assert store.replay_proof(**about) is None
+    seen = ReplayProof(**about, proved_at=NOW, holds=False, note="two tasks")
+    store.record_proof(seen)
+    assert store.replay_proof(**about) == seen
+    better = replace(seen, proved_at=LATER, holds=True, note="one task, one charge")
+    store.record_proof(better)
+    assert store.replay_proof(**about) == better
+    for name in about:
+        assert store.replay_proof(**{**about, name: "anothers"}) is None
+
+
+def test_a_salt_is_the_database_s_own_and_stays(store):
+    assert store.salt() == store.salt()
+    assert len(store.salt()) >= 16
+    assert key_fingerprint("sk-one", salt=store.salt()) != key_fingerprint("sk-two", salt=store.salt())
+    assert key_fingerprint("sk-one", salt=b"a" * 16) != key_fingerprint("sk-one", salt=b"b" * 16)
