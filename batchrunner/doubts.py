@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import anyio
 
-from batchrunner import answers
+from batchrunner import answers, reconcile
 from batchrunner.classify import candidate_fits, is_task_id
 from batchrunner.conduct import preflight
 from batchrunner.errors import UsageError
-from batchrunner.model import Attempt, Balance, Batch, Job
+from batchrunner.model import Attempt, Balance, Batch, Job, Purchase, Reading
 from batchrunner.providers.base import Collector, Exchange
+from batchrunner.reconcile import LOOKUPS, SPREAD, Conclusion, conclude
 from batchrunner.states import JobState
 from batchrunner.store.base import Store
 
@@ -76,6 +77,8 @@ class Verdict(StrEnum):
 
     FOUND = "found"
     """Proof that it was bought: the provider knows it."""
+    ABSENT = "not bought"
+    """Proof that it was not: not found where it would be found, and the balance explains every credit without it."""
     NOT_FOUND = "not found"
     """Looked for where it would be found. That is strong, and no proof: a person decides."""
     UNKNOWN = "unknown"
@@ -110,6 +113,18 @@ class Examination:
     findings: tuple[Finding, ...]
     control: str
     balance: Balance | None
+    sums: str | None = None
+    """The arithmetic of the balance, where the doubts left depend on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the store knows of an account: what has to explain how its balance moved."""
+
+    known: str | None
+    """The id of a purchase that certainly exists."""
+    readings: Sequence[Reading]
+    purchases: Sequence[Purchase]
 
 
 def judge(doubt: Doubt, evidence: Evidence) -> Finding:
@@ -140,9 +155,53 @@ def judge(doubt: Doubt, evidence: Evidence) -> Finding:
 
 
 async def examine(
-    provider: Collector, found: Sequence[Doubt], *, known: Sequence[Job], now: datetime, balance: Balance | None
+    provider: Collector, found: Sequence[Doubt], books: Books, *, clock: Callable[[], datetime], balance: Balance | None
 ) -> Examination:
-    """Look every purchase and candidate up, and one of the `known` purchases as the control. It changes nothing."""
+    """Look every purchase and candidate up, a purchase that surely exists as the control, and weigh the balance.
+
+    It changes nothing. Where the balance speaks for the doubts, they are looked for again, spread over a minute.
+    """
+    looks = 0
+    while True:
+        findings, control, told = await _look(provider, found, books.known, now=clock())
+        unfound = [one for one in findings if one.verdict is not Verdict.FOUND]
+        sums, looks = None, looks + 1
+        if control and unfound and all(one.verdict is Verdict.NOT_FOUND for one in unfound):
+            sums = _weigh(unfound, books, balance, control=books.known or "", now=clock())
+        if sums is None or not sums.absent:
+            return Examination(findings=findings, control=told, balance=balance, sums=sums.text if sums else None)
+        if looks == LOOKUPS:
+            break
+        await anyio.sleep(SETTLE * SPREAD / (LOOKUPS - 1))
+    why = f"not found by {looks} look-ups; {sums.text}"
+    proven = [
+        one if one.verdict is Verdict.FOUND else replace(one, verdict=Verdict.ABSENT, why=why) for one in findings
+    ]
+    return Examination(findings=tuple(proven), control=told, balance=balance, sums=sums.text)
+
+
+def _weigh(
+    unfound: Sequence[Finding], books: Books, balance: Balance | None, *, control: str, now: datetime
+) -> Conclusion | None:
+    """What the balance says of doubts that were not found; None when it is not told in whole credits."""
+    if balance is None or balance.used != int(balance.used):
+        return None
+    requests = (one.doubt.job.request for one in unfound)
+    return conclude(
+        reconcile.Evidence(
+            kinds=frozenset((request.billing_key, request.duration) for request in requests),
+            control=control,
+            readings=[*books.readings, Reading(at=now, used=int(balance.used))],
+            purchases=books.purchases,
+            window=timedelta(seconds=SETTLE),
+        )
+    )
+
+
+async def _look(
+    provider: Collector, found: Sequence[Doubt], known: str | None, *, now: datetime
+) -> tuple[tuple[Finding, ...], bool | None, str]:
+    """One look at each doubt, and at the control."""
     control, told = await _control(provider, known, now)
     findings = []
     for doubt in found:
@@ -153,23 +212,18 @@ async def examine(
             fits = is_ours(doubt, await provider.poll(doubt.candidate), task_id=doubt.candidate)
         evidence = Evidence(by_purchase=looked, candidate_fits=fits, settled=doubt.settled(now), control=control)
         findings.append(judge(doubt, evidence))
-    return Examination(findings=tuple(findings), control=told, balance=balance)
+    return tuple(findings), control, told
 
 
-async def _control(provider: Collector, known: Sequence[Job], now: datetime) -> tuple[bool | None, str]:
-    for job in known:
-        if job.purchase_id is None:
-            continue
-        looked = answers.lookup(await provider.poll(job.purchase_id), purchase_id=job.purchase_id, now=now)
-        if isinstance(looked, answers.Found):
-            return True, f"the purchase of {job.key}, which certainly exists, is found by its id: the look-up works"
-        if isinstance(looked, answers.Missing):
-            return (
-                False,
-                f"the purchase of {job.key}, which certainly exists, is not found by its id: the look-up says nothing",
-            )
-        return None, f"the look-up of {job.key}, which certainly exists, was not answered"
-    return None, "no purchase of this batch is known for certain, so nothing proves that the look-up works"
+async def _control(provider: Collector, known: str | None, now: datetime) -> tuple[bool | None, str]:
+    if known is None:
+        return None, "no purchase is known for certain, so nothing proves that the look-up works"
+    looked = answers.lookup(await provider.poll(known), purchase_id=known, now=now)
+    if isinstance(looked, answers.Found):
+        return True, f"purchase {known}, which certainly exists, is found by its id: the look-up works"
+    if isinstance(looked, answers.Missing):
+        return False, f"purchase {known}, which certainly exists, is not found by its id: the look-up says nothing"
+    return None, f"the look-up of purchase {known}, which certainly exists, was not answered"
 
 
 def is_ours(doubt: Doubt, exchange: Exchange, *, task_id: str) -> bool:
@@ -187,16 +241,17 @@ def is_ours(doubt: Doubt, exchange: Exchange, *, task_id: str) -> bool:
 
 def settle(store: Store, examination: Examination, *, now: datetime) -> list[Finding]:
     """Apply what is proven, and nothing else; those that were applied."""
-    proven = [one for one in examination.findings if one.verdict is Verdict.FOUND and one.task_id is not None]
     with store.transaction():
-        return [one for one in proven if store.record_found(one.doubt.job.id, one.task_id or "", now=now, note=one.why)]
+        return [one for one in examination.findings if _apply(store, one, now)]
 
 
-def control_jobs(store: Store, batch: Batch) -> list[Job]:
-    """Purchases of the batch that certainly exist, the latest first, and few: one that is found is enough."""
-    states = (JobState.RUNNING, JobState.FETCHING, JobState.DONE)
-    jobs = [job for job in store.jobs(batch.id, states=states, wanted_only=False) if job.submitted_at is not None]
-    return sorted(jobs, key=lambda job: str(job.submitted_at), reverse=True)[:3]
+def _apply(store: Store, finding: Finding, now: datetime) -> bool:
+    job_id = finding.doubt.job.id
+    if finding.verdict is Verdict.FOUND and finding.task_id is not None:
+        return store.record_found(job_id, finding.task_id, now=now, note=finding.why)
+    if finding.verdict is Verdict.ABSENT:
+        return store.record_absent(job_id, note=finding.why, not_before=None, now=now)
+    return False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -220,13 +275,18 @@ class Desk:
 
     def examine(self) -> Examination:
         """Ask for everything that may be known; it costs nothing and changes nothing."""
-        known = control_jobs(self.store, self.batch)
+        endpoint = self.batch.endpoint
 
         async def ask() -> Examination:
             async with AsyncExitStack() as stack:
                 provider = await self.connect(stack)
                 balance = await preflight(provider, self.clock)
-                return await examine(provider, self.doubts, known=known, now=self.clock(), balance=balance)
+                books = Books(
+                    known=self.store.known_purchase(endpoint),
+                    readings=self.store.readings(endpoint, provider.account),
+                    purchases=self.store.charges(endpoint),
+                )
+                return await examine(provider, self.doubts, books, clock=self.clock, balance=balance)
 
         return anyio.run(ask)
 

@@ -25,6 +25,7 @@ from batchrunner.selection import select
 from batchrunner.states import JobState
 
 PROMPT_SHOWN = 60
+PROVEN = (Verdict.FOUND, Verdict.ABSENT)
 OPEN = (JobState.IN_DOUBT, JobState.SUBMITTING)
 note_option = click.option("--note", required=True, help="How you know: it is written into the job's history.")
 yes_option = click.option("--yes", is_flag=True, help="Without asking.")
@@ -114,11 +115,11 @@ def check(words: tuple[str, ...], database: Path | None) -> ExitCode:
             return _nothing(desk.batch)
         examination = desk.examine()
         _explain(examination, database)
-        proven = [one for one in examination.findings if one.verdict is Verdict.FOUND]
+        proven = [one for one in examination.findings if one.verdict in PROVEN]
         if proven:
-            does = f"takes {plural(len(proven), 'found task')} over: free of charge"
+            does = f"applies {plural(len(proven), 'proven verdict')}: found tasks are taken over, free of charge"
             say(f"next: {following('doubt', 'resolve', desk.batch.name, database=database)}   ({does})")
-        rest = [one.doubt for one in examination.findings if one.verdict is not Verdict.FOUND]
+        rest = [one.doubt for one in examination.findings if one.verdict not in PROVEN]
         _advise(desk.batch, rest, database, first=not proven)
         return ExitCode.IN_DOUBT if rest else ExitCode.DONE
 
@@ -137,7 +138,7 @@ def resolve(words: tuple[str, ...], database: Path | None) -> ExitCode:
         rest = [one for one in desk.doubts if one.job.id not in applied]
         say(f"{desk.batch.name}: {len(applied)} resolved, {len(rest)} still in doubt")
         if applied:
-            say(f"next: {run_again(desk.batch, database)}   (collects what was found)")
+            say(f"next: {run_again(desk.batch, database)}   (collects what was found, sends what was not bought)")
         _advise(desk.batch, rest, database, first=not applied)
         return ExitCode.IN_DOUBT if rest else ExitCode.DONE
 
@@ -243,6 +244,8 @@ def _explain(examination: Examination, database: Path | None) -> None:
     if examination.balance is not None:
         left = "no limit" if examination.balance.remaining is None else f"{examination.balance.remaining:g} left"
         say(f"  balance  {examination.balance.used:g} credits used by this key, {left}")
+    if examination.sums is not None:
+        say(printable(f"  sums     {examination.sums}"))
 
 
 def _advise(batch: Batch, rest: Sequence[Doubt], database: Path | None, *, first: bool) -> None:

@@ -2,13 +2,17 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import anyio
 import pytest
+from trio.testing import MockClock
 
 from batchrunner.answers import AccountStop, Found, Later, Missing
-from batchrunner.doubts import SETTLE, Doubt, Evidence, Verdict, is_ours, judge
-from batchrunner.model import Answer, Attempt, Job, VideoRequest
+from batchrunner.doubts import SETTLE, Books, Doubt, Evidence, Verdict, examine, is_ours, judge
+from batchrunner.model import Answer, Attempt, Balance, Job, Purchase, Reading, VideoRequest
 from batchrunner.providers.base import Exchange
+from batchrunner.reconcile import LOOKUPS
 from batchrunner.states import JobState
 
 NOW = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
@@ -87,3 +91,50 @@ def answered(**task):
 )
 def test_a_task_is_ours_only_with_our_model_in_our_minutes(exchange, ours):
     assert is_ours(doubt(), exchange, task_id="task_9") is ours
+
+
+class Silent:
+    """A provider that knows the control and none of the doubts; `used` credits by now."""
+
+    def __init__(self, *known):
+        self.known, self.asked = known, []
+
+    async def poll(self, name):
+        self.asked.append(name)
+        if name in self.known:
+            body = {"id": "task_2", "model": "kling-v3", "status": "completed", "client_business_id": name}
+            return Exchange(status=200, body=json.dumps(body).encode())
+        return Exchange(status=404, body=b'{"error": {"code": 404, "message": "task not found"}}')
+
+
+def bought(at, outcome="finished"):
+    return Purchase(
+        kind=("720P", 5), intended_at=NOW - timedelta(seconds=at), outcome=outcome, prompt=outcome == "finished"
+    )
+
+
+def examined(provider, *, used, age=SETTLE):
+    readings = [Reading(at=NOW - timedelta(seconds=at), used=credits) for at, credits in ((9000, 10), (8000, 94))]
+    books = Books(known="br_2", readings=readings, purchases=[bought(8500), bought(age, "unanswered")])
+    ask = partial(
+        examine, provider, [doubt(age=age)], books, clock=lambda: NOW, balance=Balance(remaining=1, used=used)
+    )
+    return anyio.run(ask, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+
+
+def test_a_balance_that_did_not_move_is_proof_of_absence_when_five_looks_found_nothing():
+    provider = Silent("br_2")
+    examination = examined(provider, used=94)
+    assert [one.verdict for one in examination.findings] == [Verdict.ABSENT], examination
+    assert "residual 0" in examination.sums
+    assert provider.asked.count("br_1") == LOOKUPS
+
+
+@pytest.mark.parametrize(
+    ("known", "used", "age"), [(("br_2",), 178, SETTLE), ((), 94, SETTLE), (("br_2",), 94, SETTLE - 1)]
+)
+def test_nothing_less_is_proof_of_absence(known, used, age):
+    provider = Silent(*known)
+    examination = examined(provider, used=used, age=age)
+    assert examination.findings[0].verdict in (Verdict.NOT_FOUND, Verdict.UNKNOWN)
+    assert provider.asked.count("br_1") == 1
