@@ -128,7 +128,7 @@ def named_task(exchange: Exchange) -> str | None:
     """The id by which an answer names its task; None when it names none."""
     task = _task_in(exchange)
     found = (task.get("id") or task.get("task_id")) if task else None
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and is_task_id(found) else None
 
 
 def described_task(exchange: Exchange) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+DEPTH = 64
+"""Objects and lists inside each other that an answer may hold."""
 SHOWN = 300
 """Characters of a provider's message that are kept."""
 _READ = 4096
@@ -17,7 +19,9 @@ _READ = 4096
 _QUERY = re.compile(r"""(https?://[^\s?"'<>]+)\?[^\s"'<>]+""", re.IGNORECASE)
 _BARE_QUERY = re.compile(r"""(?<=[^\s?"'<>])\?[^\s?="'<>]+=[^\s"'<>]*""")
 """Of an address without its scheme."""
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\u061c\u180e\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +33,32 @@ class Envelope:
 
 
 def parse(body: bytes) -> Any:
-    """The body's JSON value; None where it is not JSON, or is nested too deep to be an answer."""
+    """The body's JSON value; None where it is not JSON, is nested too deep to be an answer, or has two values for one name.
+
+    `NaN` is let through, as what reads numbers leaves it out: a clip is not lost for a progress that is no number.
+    """
     try:
-        return json.loads(body.decode("utf-8"))
+        value = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unambiguous)
     except (ValueError, RecursionError):
         return None
+    return value if _is_shallow(value) else None
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs) and any(value[name] != one for name, one in pairs):
+        raise ValueError("two values for one name")
+    return value
+
+
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH):
+        insides = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [inner for inside in insides for inner in inside if isinstance(inner, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def shown(text: object) -> str:

@@ -87,8 +87,8 @@ def _jsonl(jobs: Iterable[Job]) -> Iterator[str]:
 def _csv(jobs: Iterable[Job]) -> Iterator[str]:
     def line(cells: Iterable[object]) -> str:
         buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerow(cells)
-        return buffer.getvalue()
+        csv.writer(buffer, lineterminator="\r\n").writerow(cells)  # so that a cell with either sign is quoted
+        return buffer.getvalue().removesuffix("\r\n") + "\n"
 
     yield line(FIELDS)
     for job in jobs:
