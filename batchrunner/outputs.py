@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,7 @@ from batchrunner.durable import (
 )
 from batchrunner.errors import StorageError
 
+_PART = re.compile(r"\.[0-9a-f]{8}\.part\Z")
 _PROBE = b"\0" * 4096
 RESERVE = 512 << 20
 """Bytes of the disk that no clip is stored in; of a small disk a twentieth (reliability notes §1.4)."""
@@ -100,6 +103,15 @@ class OutputFolder:
     def recorded(self, output: str, *, owner: str) -> None:
         """The clip's job is done: it needs no second name any more."""
         remove(self._names_of(output, owner)[1])
+
+    def left_over(self) -> set[Path]:
+        """The parts that runs which died left here; a look at names alone."""
+        found = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
+        return {path for path in found if _PART.search(path.name)}
+
+    def is_part_of(self, output: str, *, owner: str, among: Collection[Path]) -> bool:
+        """Whether the part of this clip is among these."""
+        return self._names_of(output, owner)[1] in among
 
     def _names_of(self, output: str, owner: str) -> tuple[Path, Path]:
         """The clip's final name, and that of its `.part`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shlex
@@ -22,6 +23,7 @@ from batchrunner.durable import write_whole
 from batchrunner.errors import BatchrunnerError, ExitCode, StorageError
 from batchrunner.events import Listener, RunEvent
 from batchrunner.manifest import Manifest
+from batchrunner.media import clips
 from batchrunner.model import Batch, Job, Money, WantedJob
 from batchrunner.outputs import OutputFolder
 from batchrunner.process import Watchdog, ensure_files
@@ -184,11 +186,22 @@ class Session:
             self.store.adopt(self.batch.id, now=self.clock())
             self.store.unpause(self.batch.id, now=self.clock())
             self.store.recover(self.batch.id, now=self.clock())
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove the second names of clips that were recorded just before a run died."""
+        if not (left := self.folder.left_over()):
+            return
+        for job in self.store.jobs(self.batch.id, states=(JobState.DONE,), wanted_only=False):
+            if self.folder.is_part_of(job.output, owner=job.task_id or "", among=left):
+                self.folder.recorded(job.output, owner=job.task_id or "")
 
     def execute(self, listener: Listener) -> Report:
         """Submit, poll, download and verify until the end or until something stops the run."""
         run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
         try:
+            clips.load()
+            logging.getLogger().addHandler(logging.NullHandler())  # a library's traceback is nothing for a terminal
             ensure_files(self.limits.submit_slots + self.limits.downloads + self.limits.uploads)
             with Watchdog(self.database.absolute().parent) as watchdog:
                 outcome = anyio.run(self._main, listener, watchdog)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from batchrunner.errors import UsageError
 from batchrunner.model import VideoRequest
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ class ClipFacts:
     sound: bool
 
 
+def load() -> None:
+    """Load FFmpeg before anything is paid for; `UsageError` when it cannot be."""
+    try:
+        import av  # noqa: F401
+    except (ImportError, OSError) as error:
+        raise UsageError(
+            f"clips cannot be verified: PyAV does not load ({error}); nothing was sent",
+            fix="install it again (pip install --force-reinstall av); with too many open files, ulimit -n 1024",
+        ) from None
+
+
 def read(path: Path) -> ClipFacts:
     """The facts of a whole mp4 file; `NotAClip` when it is anything else, or was cut short."""
     import av  # it loads FFmpeg, which only a run needs
@@ -44,6 +56,7 @@ def read(path: Path) -> ClipFacts:
     with path.open("rb") as file:
         if file.read(12)[4:8] != b"ftyp":
             raise NotAnMp4("it is not an mp4 file")
+        _check_boxes(file, path.stat().st_size)
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
@@ -71,6 +84,26 @@ def read(path: Path) -> ClipFacts:
             )
     except (av.FFmpegError, ValueError) as error:
         raise NotAClip(f"it cannot be read as an mp4 file ({type(error).__name__})") from None
+
+
+def _check_boxes(file: IO[bytes], size: int) -> None:
+    """Every part of the file ends inside it: what PyAV does not look at may be cut all the same."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4])
+        if len(head) < 8:
+            if head.strip(b"\0"):
+                raise NotAClip("it is cut short after its last part")
+            return
+        if length == 0:  # this part goes on to the end of the file
+            return
+        if length == 1:
+            length = int.from_bytes(head[8:16])
+        if length < 8 or at + length > size:
+            raise NotAClip("it is cut short inside a part")
+        at += length
 
 
 @dataclass(slots=True)

@@ -121,7 +121,7 @@ class Fetcher:
         except clips.NotAnMp4:
             raise Gone from None  # a page in its place says nothing about the clip
         except clips.NotAClip as wrong:
-            raise BadFile(str(wrong)) from None
+            raise BadFile(str(wrong), playable=True) from None  # players may show more of it than we can judge
         if differences := clips.mismatches(facts, flight.job.request):
             raise BadFile("; ".join(differences), playable=True)
         path = await anyio.to_thread.run_sync(part.publish)

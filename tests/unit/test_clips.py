@@ -1,17 +1,20 @@
 """Is it the clip that was asked for? Real files, read with PyAV; and the judgement on its own."""
 
+import sys
 from fractions import Fraction
 from itertools import pairwise
 
 import av
 import pytest
 
+from batchrunner.errors import UsageError
 from batchrunner.media.clips import (
     ASPECT_TOLERANCE,
     DURATION_TOLERANCE,
     ClipFacts,
     NotAClip,
     NotAnMp4,
+    load,
     mismatches,
     read,
 )
@@ -298,3 +301,33 @@ def test_pictures_in_an_unknown_format_are_no_clip(clip, file):
 def test_what_does_not_begin_like_an_mp4_is_told_apart(file, content):
     with pytest.raises(NotAnMp4):
         read(file(content))
+
+
+@pytest.mark.parametrize(
+    ("more", "good"),
+    [
+        pytest.param(b"\0\0\0\x10free12345678", True, id="whole"),
+        pytest.param(b"\0\0\0\x10free123", False, id="cut"),
+        pytest.param(b"\0\0\0\x10fr", False, id="cut in its head"),
+        pytest.param(b"\0\0\0\1free\0\0\0\0\0\0\0\x12ab", True, id="with a long length"),
+        pytest.param(b"\0\0\0\1free\0\0\0\0\0\0\0\x13ab", False, id="with a long length, cut"),
+        pytest.param(b"\0\0\0\1free\0\0", False, id="cut in its long length"),
+        pytest.param(b"\0\0\0\0free whatever comes", True, id="to the end of the file"),
+        pytest.param(b"\0" * 7, True, id="filled up"),
+        pytest.param(b"\xff\xff\xff\xfffree", False, id="longer than any file"),
+    ],
+)
+def test_a_part_that_nobody_looks_at_has_to_be_whole_too(clip, file, more, good):
+    path = file(clip().read_bytes() + more)
+    if good:
+        read(path)
+        return
+    with pytest.raises(NotAClip, match="cut short"):
+        read(path)
+
+
+def test_a_verifier_that_does_not_load_says_so_before_anything_is_sent(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UsageError, match="nothing was sent") as caught:
+        load()
+    assert "ulimit" in caught.value.fix

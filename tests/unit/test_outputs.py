@@ -459,3 +459,18 @@ def test_the_page_carries_the_mark(tmp_path):
     path = tmp_path / "report.html"
     assert html.startswith("<!doctype html>")
     assert write_whole(path, html.encode()) == write_whole(path, html.encode()) == path
+
+
+def test_what_runs_that_died_left_is_told_from_files_of_the_user(folder):
+    kept = written(folder, "day/a.mp4")
+    kept.publish()
+    kept.file.close()
+    for name in ("mine.part", "a.mp4.xyz.part", "a.mp4.part"):
+        (folder.root / name).touch()
+    left = folder.left_over()
+    assert left == {kept.path}
+    assert folder.is_part_of("day/a.mp4", owner="task_1", among=left)
+    assert not folder.is_part_of("day/a.mp4", owner="task_2", among=left)
+    folder.recorded("day/a.mp4", owner="task_1")
+    assert folder.left_over() == set()
+    assert (folder.root / "day/a.mp4").read_bytes() == CLIP
