@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shlex
 from pathlib import Path
 
@@ -35,6 +37,23 @@ def test_a_file_where_the_folder_should_be(world: World, server: Server) -> None
     assert "fix:" in ended.err
     assert server.access == []
     assert (world.cwd / "out").read_text() == "mine"
+
+
+def test_the_second_name_that_a_dead_run_left_is_removed_by_the_next(world: World, server: Server) -> None:
+    world.manifest(JOBS[:2])
+    assert world.run().code == 0
+    (clip,) = (world.cwd / "out").rglob("clip0.mp4")
+    task = next(line["id"] for line in server.ledger if line["body"]["prompt"] == "clip 0")
+    second = clip.with_name(f"clip0.mp4.{hashlib.sha256(task.encode()).hexdigest()[:8]}.part")
+    os.link(clip, second)
+    foreign = clip.with_name("clip0.mp4.0123abcd.part")
+    foreign.write_text("another database's")
+
+    assert world.run().code == 0
+    assert not second.exists()
+    assert foreign.exists()
+    assert clip.stat().st_nlink == 1
+    assert len(server.ledger) == 2
 
 
 @needs_mount

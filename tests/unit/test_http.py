@@ -508,6 +508,9 @@ BASE_URLS = [
     ("https://toapis.com:99999", None),
     ("https://toapis.com:port", None),
     ("https://[::1", None),
+    ("https://toapis.com.", None),  # another name for what checks whose name ends elsewhere
+    ("https://t\u043eapis.com", None),  # a Cyrillic o
+    ("https://toapis.com\u3002evil.example", None),
     ("", None),
 ]
 
