@@ -38,7 +38,7 @@ def parse(body: bytes) -> Any:
     `NaN` is let through, as what reads numbers leaves it out: a clip is not lost for a progress that is no number.
     """
     try:
-        value = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unambiguous)
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unambiguous)
     except (ValueError, RecursionError):
         return None
     return value if _is_shallow(value) else None

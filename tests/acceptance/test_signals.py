@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from . import books
-from .world import SIGINT, SIGTERM, Server, World, until
+from .world import BATCHRUNNER, SIGHUP, SIGINT, SIGTERM, Server, World, until
 
 JOBS = [{"prompt": f"clip {number}"} for number in range(12)]
 
@@ -35,6 +35,23 @@ def test_what_is_under_way_is_recorded(world: World, serve: Callable[..., Server
     assert world.run().code == 0
     assert len(server.ledger) == len(JOBS)
     books.audit_files(world, server)
+
+
+@pytest.mark.parametrize(("command", "code"), [([], 143), (["nohup"], 0)], ids=["a closed terminal", "nohup"])
+def test_a_closed_terminal_ends_a_run_unless_it_was_told_to_stay(
+    world: World, serve: Callable[..., Server], command: list[str], code: int
+) -> None:
+    server = serve({"on": "submit", "do": "wait", "times": 1, "match": "clip 0"})
+    world.manifest(JOBS[:2])
+    running = world.start("run", "batch.yaml", "--yes", command=[*command, *BATCHRUNNER])
+    until(lambda: len(server.seen("submit")) == 2, "both submissions under way")
+    running.send(SIGHUP)
+    until(lambda: not _takes_signal(running.pid, SIGHUP), "the signal's arrival")
+    server.open()
+
+    assert running.wait().code == code
+    assert not books.audit(world, books.sales(server))["in_doubt"]
+    assert len(server.ledger) == 2
 
 
 def _takes_signal(pid: int, number: int) -> bool:

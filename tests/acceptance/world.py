@@ -276,6 +276,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 SIGINT, SIGTERM, SIGKILL = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGKILL)
+SIGHUP = int(signal.SIGHUP)
 
 
 def _literal(job: dict[str, Any]) -> dict[str, Any]:
