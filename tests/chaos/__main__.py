@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import replace
 
 from .groups import LIVED, STRIKES, Case, Tally, at, broken, cases, live
@@ -40,9 +42,11 @@ def main() -> int:
         wanted = cases(options.kills, options.seed, options.only)
         if why := missing():
             print(f"without faults at system calls: {why}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # the table of what was lived is shown all the same
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     tallies = []
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+    with suppress(KeyboardInterrupt), multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         for tally in pool.imap_unordered(live, wanted):
             tallies.append(tally)
             for violation in tally.violations[:3]:
@@ -50,7 +54,9 @@ def main() -> int:
             if tally.violations:
                 print(f"  replay: python -m tests.chaos --replay {name_of(tally.case)!r}", flush=True)
     print(table(tallies))
-    print(f"{time.monotonic() - began:.0f} s on {options.workers} cores, seed {options.seed}")
+    print(
+        f"{len(tallies)} of {len(wanted)} lives, {time.monotonic() - began:.0f} s, {options.workers} workers, seed {options.seed}"
+    )
     return 1 if any(tally.violations for tally in tallies) else 0
 
 

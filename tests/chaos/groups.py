@@ -220,7 +220,8 @@ def cases(kill_count: int, seed: int, only: str = "") -> list[Case]:
     if not tracing.missing():
         made["at calls"] = lambda: points(max(1000 // kill_count, 1), seed)
         made["order of writes"] = lambda: [Case(name="order of writes", seed=seed, jobs=5, strikes=1, options=SETTLE)]
-    return [case for name, make in made.items() if name.startswith(only) for case in make()]
+    names = [only] if only in made else [name for name in made if name.startswith(only)]
+    return [case for name in names for case in made[name]()]
 
 
 def live(case: Case) -> Tally:

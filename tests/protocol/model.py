@@ -2,7 +2,7 @@
 
 One job or two, one runner or two, messages that outlive their sender, a provider that charges, stores late or never, and
 crashes, power cuts and people at any moment. Rows move only through `states.TRANSITIONS`, answers mean what `classify`
-says they mean: what the product does with them is what is explored here. `Protocol` names the promises that the code has
+says they mean, and absence is what `reconcile` concludes: what the product does with them is what is explored here. `Protocol` names the promises that the code has
 to keep beside that table; each `False` in it is a mutant that must lead to a broken one of `violations`.
 """
 
@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
 from batchrunner import classify
 from batchrunner.classify import Verdict
+from batchrunner.model import Purchase, Reading
 from batchrunner.providers.base import Exchange
+from batchrunner.reconcile import Evidence, conclude
 from batchrunner.states import JobEvent, JobState, advance, sources
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -52,6 +54,27 @@ INNOCENT = ("500", "502", "429", "402", "400")
 def event_of(answer: str) -> JobEvent:
     """What the product records when it hears this."""
     return MOVES[classify.submission(ANSWERS[answer], now=NOW).verdict]
+
+
+@cache
+def shows_absence(*, found_control: bool, others: int, charged: int) -> bool:
+    """What the product concludes when a look-up finds nothing: `charged` clips nobody explains, `others` by strangers.
+
+    One purchase went alone between two readings before the doubt, so that a price of one credit is known.
+    """
+    kind, window = ("720P", 5), timedelta(minutes=15)
+    moments = [NOW + timedelta(hours=hour) for hour in range(5)]
+    known = Purchase(kind=kind, intended_at=moments[1], outcome="finished", prompt=True)
+    doubt = Purchase(kind=kind, intended_at=moments[3], outcome="unanswered", prompt=False)
+    used = [(moments[0], 0), (moments[2], 1), (moments[4], 1 + charged + others)]
+    evidence = Evidence(
+        kinds=frozenset({kind}),
+        control="br_known" if found_control else None,
+        readings=[Reading(at=at, used=credits) for at, credits in used],
+        purchases=[known, doubt],
+        window=window,
+    )
+    return conclude(evidence).absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,8 +302,9 @@ class Model:
         if self.world.replays:
             yield "send again, as it is replayed", self._move(job, JobEvent.ABSENT)._replace(resent=True)
         if job.absent:
-            explained = self.world.alone and len(job.tasks) <= job.permits
-            if explained or not self.protocol.needs_residual:
+            charged, others = max(len(job.tasks) - job.permits, 0), 0 if self.world.alone else 1
+            shown = shows_absence(found_control=self.world.knows_purchases, others=others, charged=charged)
+            if shown or not self.protocol.needs_residual:
                 yield "send again, on evidence", self._move(job, JobEvent.ABSENT)
             elif self.world.resends:
                 yield (
