@@ -61,7 +61,7 @@ class Case:
 
     name: str
     seed: int
-    jobs: int = 40
+    jobs: int = 60
     strikes: int = 10
     provider: str = "independent"
     chaotic: bool = False
