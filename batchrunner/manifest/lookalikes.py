@@ -8,12 +8,15 @@ structure belongs becomes one that names the character and its ordinary form.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
+from functools import cache
+from itertools import islice
 
 import yaml
 
 from batchrunner.diagnostic import Diagnostic, Severity
+from batchrunner.manifest import schema, words
 from batchrunner.manifest.source import Source, Span, veiled
 
 _ORDINARY = {
@@ -47,9 +50,11 @@ _STRUCTURE = re.compile(
     r"|[:：][ \u3000]*(?P<opening>[｛【［“‘])"
     r"|^(?:[ \t]*-[ \u3000]+)?(?P<first>[｛【［“])"
 )
+_WITH_KEY = re.compile(r"(?:^[ \t\u3000]*(?:- +)?|[{,，｛][ \u3000]*)(?P<key>[A-Za-z_]+)[ \u3000]*(?P<colon>：)")
 _KEYS = frozenset({"MAN101", "MAN103", "YAML002"})
 _VALUES = frozenset({"MAN104", "MAN105"})
 _SYNTAX = "YAML001"
+CODE = "YAML016"
 _TEXT = ("must be a mapping", "must be a list", "must be a text")
 """Values that were meant as structure or as text: only what looks like structure is a mistake in them."""
 _FOLLOWS = frozenset({"MAN102", "MAN103"})
@@ -59,6 +64,7 @@ _KEY = re.compile(r"[A-Za-z_]+ *[:：]")
 LOOK_BACK = 6
 """Lines above a syntax error that are looked at: the parser stops some lines after an indent that it did not understand."""
 MAX_SHOWN = 60
+MAX_LINES = 50
 
 
 def explained(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -75,7 +81,7 @@ def explained(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
     return [one for one in kept if not (one.code in _FOLLOWS and _stands_above(one, found))]
 
 
-def of_syntax(one: Diagnostic, source: Source) -> Diagnostic:
+def _of_syntax(one: Diagnostic, source: Source) -> Diagnostic:
     """The parser's error, or the character that made it: in its line, or as the indent or dash of a line just above."""
     if (named := _named(one)) is not None:
         return named
@@ -86,6 +92,36 @@ def of_syntax(one: Diagnostic, source: Source) -> Diagnostic:
             moved = replace(one, place=replace(one.place, line=number), source_line=veiled(line))
             return _at(moved, found.span(found.lastgroup), 0, line) or one
     return one
+
+
+def of_file(found: Iterable[Diagnostic], source: Source) -> list[Diagnostic]:
+    """The mistakes of a file that YAML cannot read; where one such character made them, also where the same hand went on."""
+    named = [_of_syntax(one, source) for one in found]
+    if any(one.code == CODE for one in named):
+        named.extend(islice(_of_keys(source, {one.place.line for one in named}), MAX_LINES))
+    return named
+
+
+def _of_keys(source: Source, told: Container[int]) -> Iterator[Diagnostic]:
+    """Every key of the language that a line, other than those `told`, writes with a full-width colon."""
+    for number in range(1, source.text.count("\n") + 2):
+        line = source.line(number)
+        if number in told or "：" not in line:
+            continue
+        found = next((one for one in _WITH_KEY.finditer(line) if one["key"] in _known()), None)
+        if found is not None:
+            start = source.offset(number, found.start("colon") + 1)
+            one = source.diagnostic(_SYNTAX, "", Span(start, start + 1))
+            one = _at(one, found.span("colon"), 0, line) or one
+            within = found[0][0] in "{,，｛"  # where the next comma would be structure too
+            yield replace(one, help=f"write `{_shown(ordinary(line))}`") if within else one
+
+
+@cache
+def _known() -> frozenset[str]:
+    """Every key that the language has."""
+    sections = (part for part in vars(schema).values() if isinstance(part, type) and issubclass(part, schema.Section))
+    return frozenset(name for section in sections for name in words.fields(section))
 
 
 def _stands_above(one: Diagnostic, found: dict[tuple[str, int], int]) -> bool:
@@ -126,7 +162,7 @@ def _at(one: Diagnostic, span: tuple[int, int] | None, start: int, text: str) ->
     place = replace(one.place, column=start + span[0] + 1, length=span[1] - span[0])
     if character == "\u3000":
         message, help = "a full-width space (U+3000) indents this line", "indent with ordinary spaces"
-        return replace(one, code="YAML016", message=message, help=help, place=place)
+        return replace(one, code=CODE, message=message, help=help, place=place)
     kind = _kind(character)
     what = f"a long dash ({character})" if character in "–—" else f"a full-width {kind}"
     message = f"`{character}` is {what}; only the ordinary one means something here"
@@ -135,7 +171,7 @@ def _at(one: Diagnostic, span: tuple[int, int] | None, start: int, text: str) ->
         written = _head(text, span[1])
     if one.code in _VALUES and written[:1] == written[-1:] == '"':
         written = written[1:-1]
-    return replace(one, code="YAML016", message=message, help=f"write `{_shown(written)}`", place=place)
+    return replace(one, code=CODE, message=message, help=f"write `{_shown(written)}`", place=place)
 
 
 def placeholders(source: Source, node: yaml.Node) -> list[Diagnostic]:
@@ -145,7 +181,7 @@ def placeholders(source: Source, node: yaml.Node) -> list[Diagnostic]:
     text = source.text[node.start_mark.index : node.end_mark.index]
     return [
         source.diagnostic(
-            "YAML016",
+            CODE,
             f"`{found[0]}` has full-width braces, so it is text and no placeholder",
             Span(node.start_mark.index + found.start(), node.start_mark.index + found.end()),
             help=f"write `{{{found[1]}}}` if you meant the placeholder",

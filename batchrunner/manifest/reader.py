@@ -97,8 +97,7 @@ def read(source: Source) -> Document:
         scan = _scan(source)
         root = yaml.compose(source.text, Loader=CoreLoader)
     except yaml.YAMLError as error:
-        found = resume.all_errors(error, source)
-        raise ManifestError([lookalikes.of_syntax(one, source) for one in found]) from None
+        raise ManifestError(lookalikes.of_file(resume.all_errors(error, source), source)) from None
     except (RecursionError, ValueError, OverflowError, MemoryError) as error:
         message = f"this file cannot be read as YAML: {error}"
         raise ManifestError([source.diagnostic("YAML001", message, None)]) from None

@@ -99,7 +99,7 @@ def _without(value: Any, wrong: set[Loc]) -> tuple[Any, tuple[int, ...]]:
 
 def _stands_alone(job: dict[str, Any], pruned: dict[str, Any]) -> bool:
     """Whether the rest of a job means what it meant before: no variable and no row was lost with its wrong keys."""
-    lost = [str(key) for key in job.keys() - pruned.keys()]
+    lost = [words.meant(str(key)) for key in job.keys() - pruned.keys()]
     if any(key in _EXPANDING for key in lost):
         return False
     return all(key in Parameters.model_fields for key in lost) or not (

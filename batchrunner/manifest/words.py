@@ -151,6 +151,12 @@ def later(word: str) -> str | None:
     return _LATER.get(word.strip().casefold().replace("-", "_"))
 
 
+def meant(word: str) -> str:
+    """The key of a job that `word` is a well-known other word for; else the word itself."""
+    plain = word.strip().casefold().replace("-", "_").replace(" ", "_")
+    return WRONG_WORDS.get(plain, word).partition(".")[0]
+
+
 def suggest(word: str, parent: Loc) -> str:
     """What to do about the unknown key `word` in the mapping at `parent`."""
     here, model = section(parent)

@@ -136,3 +136,25 @@ def test_one_broken_line_is_not_told_as_several(text, place, says):
 def test_a_missing_space_after_the_dash():
     (only,) = found("version: 1\njobs:\n  -prompt: 猫\n")
     assert "add a space after the dash: `- prompt: …`" in only
+
+
+EVERYWHERE = """version：1
+name：cats
+defaults：{mode: pro}
+jobs：
+  - prompt：a cat：at noon
+    duration：5
+  - {prompt: a，mode：std}
+"""
+
+
+def test_one_hand_makes_one_mistake_many_times():
+    told = dict(one.split(": YAML016 ") for one in found(EVERYWHERE))
+    assert sorted(told) == ["1:8", "2:5", "3:9", "4:5", "5:11", "6:13", "7:20"]
+    assert told["5:11"].endswith("write `- prompt: a cat：at noon`")
+    assert told["7:20"].endswith("write `- {prompt: a, mode: std}`")
+
+
+def test_a_key_and_a_placeholder_are_told_in_one_go():
+    told = found("version: 1\njobs:\n  - prompt: a {nothing} b\n    ratio: 16:9\n")
+    assert [one[:4] for one in told] == ["3:13", "4:5:"]
