@@ -20,7 +20,7 @@ from batchrunner.runner.loop import Outcome, Runner
 
 PREFLIGHT_TRIES = 3
 STOPPING = "nothing more is bought; requests under way get 30 s to be answered, then this run leaves"
-LEAVING = "left at once; what was being submitted is in doubt: see it: batchrunner doubt list"
+LEAVING = "left at once; the same command looks up what was being submitted"
 SHOW_CURSOR = "\x1b[?25h"
 """A live view hides the cursor; leaving at once must give it back."""
 
@@ -80,7 +80,8 @@ async def _watch_signals(runner: Runner, asking: anyio.CancelScope) -> None:
             if stopping:
                 with suppress(AttributeError, OSError, ValueError):  # nobody may be reading any more
                     shown = SHOW_CURSOR if sys.stderr.isatty() else ""
-                    sys.stderr.write(f"{shown}\n{LEAVING}\n")
+                    doubtful = f", which is now in doubt: {', '.join(runner.sending)}" if runner.sending else ""
+                    sys.stderr.write(f"{shown}\n{LEAVING}{doubtful}\n")
                     sys.stderr.flush()
                 os._exit(ExitCode.SIGINT if stop is Stop.SIGINT else ExitCode.SIGTERM)
             stopping = True

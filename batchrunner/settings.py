@@ -19,6 +19,8 @@ SUBMIT_DEADLINE = 180.0
 """Seconds for one whole submission; a live ToAPIs client waits as long (API facts §6): a slow answer is cheaper than none."""
 LONGEST_WAIT = timedelta(hours=1)
 """What a pending job ever has to wait for, `Retry-After` included; a later time was written by a clock that was wrong."""
+SETTLE = 900.0
+"""Seconds from a submission that was not answered to the verdict: what may still arrive has arrived (reliability notes §2.4)."""
 SUBMIT_GRACE = 30.0
 """Seconds that requests under way get to be answered and recorded after the first Ctrl-C."""
 CALL_TIMEOUT = 30.0

@@ -24,6 +24,24 @@ class Duration(click.ParamType[timedelta]):
         return length
 
 
+class Seconds(click.ParamType[float]):
+    """`900`, `900s`, `15m` or `1h30m`."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        length = moments.length_of_time(value)
+        try:
+            seconds = float(value) if length is None else length.total_seconds()
+        except ValueError:
+            seconds = -1.0
+        if not 0.0 <= seconds <= 86_400.0:
+            self.fail(f"{value!r} is not a time of at most a day: write 900, 90s or 15m", param, ctx)
+        return seconds
+
+
 class TimeOfDay(click.ParamType[time]):
     """`06:30`, by this machine's clock."""
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
-from batchrunner import app
+from batchrunner import app, settings
 from batchrunner.cli import closing, progress
 from batchrunner.cli.consent import consent
 from batchrunner.cli.params import (
     Amount,
     Duration,
+    Seconds,
     TimeOfDay,
     allow_option,
     database_option,
@@ -28,7 +29,7 @@ from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
 from batchrunner.session import EMULATOR_SPEED, RunRequest, Session
 
-SETTLE = "Look submissions in doubt up over this long, and take over those the provider knows [0: leave them in doubt]."
+SETTLE_HELP = "How long submissions in doubt are looked for before a verdict, such as 5m [15m]; 0: hold them at once."
 
 REHEARSE = "Rehearse on the embedded emulator: no key, no money. Scenarios: batchrunner emulator --list, or a file."
 
@@ -58,7 +59,7 @@ class RunCommand(click.Command):
 @only_option
 @tag_option
 @allow_option
-@click.option("--settle", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help=SETTLE)
+@click.option("--settle", type=Seconds(), default=settings.SETTLE, metavar="SECONDS", help=SETTLE_HELP)
 @click.option("--report/--no-report", default=False, help="Write a page with every clip beside them.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 def command(

@@ -48,6 +48,8 @@ class Manifest:
     """Its own, or the user's."""
     caps: Caps
     """What may be spent, in the prices' currency."""
+    on_doubt: str
+    """`hold` or `resend`: what becomes of doubts that the provider does not find."""
     deadline: time | None
     max_duration: timedelta | None
     """When a run begins nothing more, where the command does not say otherwise."""
@@ -101,6 +103,7 @@ def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[
         frames=(file.provider.frames if file.provider else None) or FrameDialect.URLS,
         prices=prices,
         caps=rules.caps(file, prices),
+        on_doubt=file.on_doubt or "hold",
         deadline=section.deadline,
         max_duration=section.max_duration,
         document=document,

@@ -288,4 +288,9 @@ class ManifestFile(Section):
     provider: ProviderSection | None = Field(default=None, description="How requests are worded")
     prices: PricesSection | None = Field(default=None, description="What clips cost")
     budget: BudgetSection | None = Field(default=None, description="What may be spent")
+    on_doubt: Literal["hold", "resend"] | None = Field(
+        default=None,
+        description="What becomes of a submission that may have been paid for and is not found: hold (for a person, unless "
+        "the balance shows that it was not charged; default) or resend (with the same id, without a look at the balance)",
+    )
     jobs: Annotated[list[JobEntry], Field(min_length=1)] = Field(description="The clips to make")

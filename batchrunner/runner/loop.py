@@ -139,6 +139,11 @@ class Runner:
         if self._submitter is not None:
             self._submitter.hurry(SUBMIT_GRACE)
 
+    @property
+    def sending(self) -> list[str]:
+        """Keys of the jobs that would be in doubt if the process ended now."""
+        return list(self._context.board.sending.values())
+
     def held(self, reason: str, message: str) -> None:
         """Tell the listener that something waits, and why."""
         self._context.held(reason, message)

@@ -309,3 +309,11 @@ def test_a_manifest_that_cannot_be_opened_is_an_explained_mistake(tmp_path, kind
         load_manifest(path)
     assert caught.value.exit_code is ExitCode.MANIFEST
     assert str(caught.value).startswith(f"{path}:1:1: error[MAN100]: the manifest cannot be opened: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"), [("", "hold"), ("on_doubt: hold\n", "hold"), ("on_doubt: resend\n", "resend")]
+)
+def test_what_becomes_of_doubts(line: str, found: str) -> None:
+    loaded = parse_manifest(f"version: 1\n{line}jobs: [{{prompt: a cat}}]\n".encode(), Path("m.yaml"))
+    assert loaded.manifest.on_doubt == found
