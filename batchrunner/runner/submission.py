@@ -22,7 +22,7 @@ from batchrunner.runner.context import Context
 from batchrunner.runner.metering import Meter, Turn
 from batchrunner.runner.outage import Outage
 from batchrunner.runner.uploading import CannotSend, Rejected, Uploader
-from batchrunner.settings import SUBMIT_DEADLINE, SUBMIT_GRACE
+from batchrunner.settings import LONGEST_WAIT, SUBMIT_DEADLINE, SUBMIT_GRACE
 from batchrunner.states import JobEvent
 
 RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
@@ -225,7 +225,8 @@ class Submitter:
         now = anyio.current_time()
         board.refusals += 1
         pause = backoff(board.refusals, first=RATE_BACKOFF, cap=RATE_BACKOFF_CAP, chance=context.chance.random())
-        wait = verdict.retry_after or limits.lasting(pause)
+        longest = limits.lasting(LONGEST_WAIT.total_seconds())
+        wait = min(verdict.retry_after, longest) if verdict.retry_after else limits.lasting(pause)
         if verdict.reason == "rate_limited":
             board.submit_pace = board.submit_pace.slowed(now, now + wait)
         else:

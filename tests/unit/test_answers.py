@@ -17,6 +17,7 @@ from batchrunner.answers import (
     UploadRefused,
     Working,
     balance,
+    named_task,
     poll,
     upload,
 )
@@ -446,3 +447,8 @@ def test_a_balance_of_anything_has_an_outcome(found):
     assert isinstance(outcome, Balance | Later | AccountStop)
     if isinstance(outcome, Balance):
         assert (found.status, found.complete) == (200, True)
+
+
+@pytest.mark.parametrize("body", [rb'{"id": "\ud800"}', b'{"id": ".."}', b'{"id": 7}', b'{"id": ""}', b"[]"])
+def test_an_answer_that_names_its_task_by_what_is_no_id_names_none(body):
+    assert named_task(Exchange(status=200, body=body)) is None
