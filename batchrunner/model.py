@@ -80,6 +80,11 @@ class VideoRequest:
         resolution = {Mode.STD: "720P", Mode.PRO: "1080P"}[self.mode]
         return f"{resolution}+Sound" if self.audio else resolution
 
+    @property
+    def kind(self) -> str:
+        """What requests have in common that are made and billed alike: billing key, seconds, number of frames."""
+        return f"{self.billing_key} {self.duration} {len(self.frames)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedJob:
@@ -152,6 +157,8 @@ class Intent:
     """Estimated price in micro-units; None without prices."""
     day: date | None = None
     """The user's calendar day that its price counts for; the day in UTC when nobody says."""
+    run_id: int | None = None
+    """The run that buys, for what a run may spend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,7 +152,7 @@ class Session:
 
     def used(self) -> Used:
         """What counts against the caps today."""
-        return self.store.used(self.batch.id, day=self.clock().astimezone().date())
+        return self.store.used(self.batch.id, day=self.clock().astimezone().date(), tags=self.caps.tags)
 
     def price(self, billing_key: str, seconds: int) -> int | None:
         """What one clip costs, by the user's own prices."""
@@ -204,7 +204,7 @@ class Session:
             logging.getLogger().addHandler(logging.NullHandler())  # a library's traceback is nothing for a terminal
             ensure_files(self.limits.submit_slots + self.limits.downloads + self.limits.uploads)
             with Watchdog(self.database.absolute().parent) as watchdog:
-                outcome = anyio.run(self._main, listener, watchdog)
+                outcome = anyio.run(self._main, listener, run_id, watchdog)
         except BatchrunnerError as error:
             self._finish(run_id, error.exit_code)
             raise
@@ -257,7 +257,7 @@ class Session:
             database=self.database,
         )
 
-    async def _main(self, listener: Listener, watchdog: Watchdog) -> Outcome:
+    async def _main(self, listener: Listener, run_id: int, watchdog: Watchdog) -> Outcome:
         def tell(event: RunEvent) -> None:
             with watchdog.excused():
                 listener(event)
@@ -275,6 +275,7 @@ class Session:
                     tags=self.request.tags,
                     limit=self.request.limit,
                     caps=self.caps,
+                    run_id=run_id,
                     deadline=self.ends_at,
                     settle=self.limits.lasting(self.request.settle),
                     on_doubt=self.manifest.on_doubt,

@@ -215,9 +215,10 @@ class _Rules:
         budget = file.budget
         if budget is None:
             return NO_CAPS
-        amounts = {key: self._micro(("budget", key)) for key in Cap if getattr(budget, key) is not None}
-        if not amounts:
-            message, help = "this budget has no cap", "write `max_cost`, `per_day` or `per_month`"
+        amounts = {key.value: self._micro(("budget", key)) for key in Cap if getattr(budget, key) is not None}
+        tags = {tag: self._micro(("budget", "tags", tag)) for tag in budget.tags or ()}
+        if not (amounts or tags):
+            message, help = "this budget has no cap", "write `max_cost`, `per_run`, `per_day`, `per_month` or `tags`"
             self._report("MAN207", message, ("budget",), help, at_key=True)
         elif prices is None and not self.document.has(("prices",)):
             message = "a budget holds only what has a price, and there are no prices: `run` refuses to buy"
@@ -226,7 +227,7 @@ class _Rules:
             self.problems.append(
                 self.document.source.diagnostic("MAN207", message, span, help=help, severity=Severity.WARNING)
             )
-        return Caps(**amounts, warn_at=budget.warn_at)
+        return Caps(**amounts, tags=tags, warn_at=budget.warn_at)
 
     def _micro(self, loc: Loc) -> int:
         """An amount of money in micro-units, exactly as it was written: a float would round it."""

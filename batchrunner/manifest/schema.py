@@ -261,11 +261,15 @@ class BudgetSection(Section):
     """What may be spent, in the currency of `prices`; a run needs prices to hold it."""
 
     max_cost: Amount | None = Field(default=None, description="The batch never spends more than this")
+    per_run: Amount | None = Field(default=None, description="One run of the batch never spends more than this")
     per_day: Amount | None = Field(
         default=None, description="All batches of the database together never spend more on one day"
     )
     per_month: Amount | None = Field(
         default=None, description="All batches of the database together never spend more in one month"
+    )
+    tags: Annotated[dict[str, Amount], Field(min_length=1)] | None = Field(
+        default=None, description="What the batch's jobs with a tag may cost together, such as {nightly: 50}"
     )
     warn_at: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="Share of a cap, such as 0.8, at which a run says so"

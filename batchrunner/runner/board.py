@@ -16,12 +16,12 @@ from itertools import count
 import anyio
 
 from batchrunner.breaker import Breaker
-from batchrunner.budget import Cap
 from batchrunner.model import Job
 from batchrunner.pacing import Pace, Room
 from batchrunner.schedule import Snapshot, gives_up
 from batchrunner.settings import Limits
 from batchrunner.states import IN_FLIGHT, JobState
+from batchrunner.store.base import Without
 
 STRANGE = 2
 """Misses of every task of an earlier run: one could be a hiccup."""
@@ -182,7 +182,9 @@ class Board:
     """Clips of this run that failed for good since the last one that was saved."""
     over_budget: str = ""
     """Which cap stops the buying, and when it frees."""
-    warned: set[Cap] = field(default_factory=set)
+    capped: frozenset[str] = frozenset()
+    """Tags whose cap is reached: jobs without them may still be bought."""
+    warned: set[str] = field(default_factory=set)
     """Caps of which a person was told that they are nearly used."""
     stops: set[Stop] = field(default_factory=set)
     stopping: bool = False
@@ -230,6 +232,21 @@ class Board:
         if target is JobState.PENDING:
             self.exhausted, self.waiting_until = False, None
         self.wake()
+
+    def hold_back(self, tags: frozenset[str]) -> None:
+        """Send no job that has one of these tags for now."""
+        self.capped |= tags
+        self.ready = deque(job for job in self.ready if not self.capped.intersection(job.tags))
+
+    def freed(self) -> None:
+        """Something came back to the budget: what was held back may be tried again."""
+        if self.capped:
+            self.capped, self.exhausted, self.waiting_until = frozenset(), False, None
+
+    @property
+    def without(self) -> Without:
+        """What is held back for now."""
+        return Without(tags=self.capped)
 
     def take_turn(self, job: Job) -> bool:
         """Take a place in the submission rate; False when there is none now, or the breaker lets none through."""

@@ -41,6 +41,8 @@ class Options:
     limit: int | None = None
     """New purchases at most."""
     caps: Caps = NO_CAPS
+    run_id: int | None = None
+    """This run in the database, for what one run may spend."""
     deadline: datetime | None = None
     settle: float = 0.0
     """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
@@ -92,6 +94,7 @@ class Context:
         self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))
         if event in RELEASES:
             self.board.stops.discard(Stop.BUDGET)  # what comes back to the budget may be spent on another
+            self.board.freed()
         self.listener(
             JobMoved(
                 at=self.now(), key=job.key, state=target, reason=reason, message=message, task_id=task_id, clip=clip

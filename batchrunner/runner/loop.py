@@ -166,6 +166,8 @@ class Runner:
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong
+            if board.capped:
+                board.stops.add(Stop.BUDGET)
             for stop, why in ((Stop.BUDGET, board.over_budget), (Stop.FAILURES, too_many_failures(context.limits))):
                 if stop in board.stops:
                     await self._writer.run(context.store.pause, context.batch.id, stop.value, why, now=context.now())
@@ -262,13 +264,19 @@ class Runner:
             limit=context.limits.max_in_flight + len(held),
             only=context.options.only,
             tags=context.options.tags,
+            without=board.without,
         )
         board.ready.extend(job for job in jobs if job.id not in held)
         board.waiting_until = None
         if not board.ready:
             ask, options = context.store.next_not_before, context.options
             at = await self._writer.run(
-                ask, context.batch.id, after=context.now(), only=options.only, tags=options.tags
+                ask,
+                context.batch.id,
+                after=context.now(),
+                only=options.only,
+                tags=options.tags,
+                without=board.without,
             )
             board.exhausted = at is None
             if at is not None:

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from batchrunner import classify
-from batchrunner.budget import Used, near, sentence, warning
+from batchrunner.budget import Used, near, only_tags, passed, sentence, warning
 from batchrunner.classify import Submission
 from batchrunner.matrix import TAKEN_ID, Verdict
 from batchrunner.model import Answer, Intent, Job
@@ -106,6 +106,7 @@ class Submitter:
             body_sha256=hashlib.sha256(body).hexdigest(),
             price=context.options.price(job),
             day=now.astimezone().date(),
+            run_id=context.options.run_id,
         )
         # From the intent to the record nothing may be left half done: only a deadline ends it, and that is recorded too.
         with anyio.CancelScope(shield=True):
@@ -117,6 +118,8 @@ class Submitter:
                 cap=caps.max_cost,
                 per_day=caps.per_day,
                 per_month=caps.per_month,
+                per_run=caps.per_run,
+                tags=caps.tags,
                 now=now,
             )
             if attempt is None:
@@ -241,19 +244,28 @@ class Submitter:
         context = self._context
         current = await context.writer.run(context.store.job, job.id)
         if current.state is job.state:
-            context.board.ready.appendleft(job)
+            board, caps = context.board, context.options.caps
+            board.ready.appendleft(job)
             used, today = await self._used(), context.now().astimezone().date()
-            caps, currency = context.options.caps, context.batch.currency
-            why = sentence(caps, used, intent.price, today=today, currency=currency)
-            if why and Stop.BUDGET not in context.board.stops:  # unless something came back in the meantime
-                context.board.over_budget = why
-                context.board.pause(Stop.BUDGET)
-                context.held("budget", why)
+            why = sentence(
+                caps, used, intent.price, today=today, currency=context.batch.currency, tags=current.tags
+            )  # empty when something came back in the meantime
+            tags = only_tags(passed(caps, used, intent.price, tags=current.tags)) if why else frozenset()
+            if not why or Stop.BUDGET in board.stops or (tags and tags <= board.capped):
+                return
+            board.over_budget = why
+            if tags:
+                board.hold_back(tags)
+            else:
+                board.pause(Stop.BUDGET)
+            context.held("budget", why)
 
     async def _used(self) -> Used:
         context = self._context
         today = context.now().astimezone().date()
-        return await context.writer.run(context.store.used, context.batch.id, day=today)
+        options = context.options
+        ask, tags = context.store.used, tuple(options.caps.tags)
+        return await context.writer.run(ask, context.batch.id, day=today, run_id=options.run_id, tags=tags)
 
     async def _warn_of_caps(self) -> None:
         """Say it once when a cap is nearly used."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from batchrunner.budget import Used
@@ -111,6 +112,19 @@ class Purchases:
         return sum(self.kinds.values())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Without:
+    """Pending jobs that may not be sent for now: those with one of the tags, and those of one of the kinds."""
+
+    tags: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    """As `VideoRequest.kind` has them."""
+
+
+NOTHING = Without()
+NO_TAGS: Mapping[str, int] = MappingProxyType({})
+
+
 class Store(Protocol):
     """Jobs, their purchases and their history."""
 
@@ -178,12 +192,25 @@ class Store(Protocol):
         """How many jobs are submitting, in doubt or running, wanted or not."""
 
     def sendable(
-        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+        self,
+        batch_id: int,
+        *,
+        now: datetime,
+        limit: int,
+        only: str | None = None,
+        tags: Sequence[str] = (),
+        without: Without = NOTHING,
     ) -> list[Job]:
         """Wanted pending jobs whose `not_before` has passed, in manifest order."""
 
     def next_not_before(
-        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
+        self,
+        batch_id: int,
+        *,
+        after: datetime,
+        only: str | None = None,
+        tags: Sequence[str] = (),
+        without: Without = NOTHING,
     ) -> datetime | None:
         """The first moment after `after` at which a wanted pending job may be sent; None when none waits that long."""
 
@@ -215,8 +242,11 @@ class Store(Protocol):
     def record_held(self, job_id: int, *, message: str, now: datetime) -> bool:
         """Still in doubt: what is known of it, and what helps."""
 
-    def used(self, batch_id: int, *, day: date) -> Used:
-        """What counts against the caps: of the batch, and of all batches in its currency on that day and in its month."""
+    def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
+        """What counts against the caps: of the batch, and of all batches in its currency on that day and in its month.
+
+        Of the run and of each of the tags too; a purchase counts for the tags that its job had when it was made.
+        """
 
     # transitions
 
@@ -234,13 +264,15 @@ class Store(Protocol):
         cap: int | None,
         per_day: int | None = None,
         per_month: int | None = None,
+        per_run: int | None = None,
+        tags: Mapping[str, int] = NO_TAGS,
         now: datetime,
     ) -> int | None:
         """pending -> submitting, with a new attempt, whose id is returned.
 
-        None when the job is no longer pending or when spent + committed + this price would pass `cap` for the batch, or
-        `per_day` or `per_month` for all batches in its currency (micro-units, `used` says what counts), or has no price
-        at all while there is one of them.
+        None when the job is no longer pending or when spent + committed + this price would pass `cap` for the batch,
+        `per_run` for the intent's run, `per_day` or `per_month` for all batches in its currency, or the cap of one of the
+        job's tags (micro-units, `used` says what counts), or has no price at all while there is one of them.
         """
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:

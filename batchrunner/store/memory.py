@@ -6,9 +6,9 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +17,7 @@ from batchrunner.budget import Caps, passed
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Moment, ReplayProof, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
-from batchrunner.store.base import Changes, Comparison, Purchases
+from batchrunner.store.base import NO_TAGS, Changes, Comparison, Purchases
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import (
     ASKED_ANEW,
@@ -186,11 +186,14 @@ class MemoryStore(Evidence):
         cap: int | None,
         per_day: int | None = None,
         per_month: int | None = None,
+        per_run: int | None = None,
+        tags: Mapping[str, int] = NO_TAGS,
         now: datetime,
     ) -> int | None:
         row = self._rows.get(job_id)
-        caps, day = Caps(max_cost=cap, per_day=per_day, per_month=per_month), intent.day or now.astimezone(UTC).date()
-        if row is None or (caps.given and passed(caps, self.used(row.batch_id, day=day), intent.price)):
+        caps = Caps(max_cost=cap, per_run=per_run, per_day=per_day, per_month=per_month, tags=tags)
+        day = intent.day or now.astimezone(UTC).date()
+        if row is None or (caps.given and self._passes(caps, row, intent, day)):
             return None
         with self.transaction():
             changes: dict[str, Any] = {
@@ -203,6 +206,8 @@ class MemoryStore(Evidence):
             }
             if not self._move(job_id, JobEvent.CLAIMED, now=now, **changes):
                 return None
+            if intent.run_id is not None and intent.run_id not in self._runs:
+                raise broken_rule(NAME, f"no run has the id {intent.run_id}")
             attempt_id = len(self._attempts) + 1
             request = row.job.request
             attempt = Booked(
@@ -218,6 +223,8 @@ class MemoryStore(Evidence):
                 seconds=request.duration,
                 day=day,
                 currency=self._batches[row.batch_id].currency,
+                run_id=intent.run_id,
+                tags=row.job.tags,
             )
             self._put(self._attempts, attempt_id, attempt)
             self._attach(job_id, (*row.attempts, attempt_id))
@@ -227,6 +234,10 @@ class MemoryStore(Evidence):
         row = replace(self._rows[job_id], attempts=attempts)
         charged = self._charged(row)
         self._put(self._rows, job_id, replace(row, job=replace(row.job, price=charged.price if charged else None)))
+
+    def _passes(self, caps: Caps, row: Row, intent: Intent, day: date) -> bool:
+        used = self.used(row.batch_id, day=day, run_id=intent.run_id, tags=row.job.tags)
+        return bool(passed(caps, used, intent.price, tags=row.job.tags))
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         if task_id in self._tasks:

@@ -19,7 +19,7 @@ from batchrunner.budget import Used, month
 from batchrunner.errors import StorageError
 from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money, ReplayProof
 from batchrunner.states import IN_FLIGHT, JobState
-from batchrunner.store.base import StoredJob
+from batchrunner.store.base import NOTHING, StoredJob, Without
 from batchrunner.store.faults import storage_fault, told_as_storage_error
 from batchrunner.store.ledger import Charge
 from batchrunner.store.rows import (
@@ -46,6 +46,11 @@ SELECTED = """
     AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each(?))))
 """
 """Jobs that a run is about; its parameters are `selection`'s."""
+ALLOWED = """
+    (? IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value IN (SELECT value FROM json_each(?))))
+    AND (? IS NULL OR billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames') NOT IN (SELECT value FROM json_each(?)))
+"""
+"""Jobs that may be sent now; its parameters are `_held`'s."""
 
 
 class Connection:
@@ -169,26 +174,39 @@ class Questions(Connection):
         return sum(row["jobs"] for row in rows if row["state"] in IN_FLIGHT)
 
     def sendable(
-        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+        self,
+        batch_id: int,
+        *,
+        now: datetime,
+        limit: int,
+        only: str | None = None,
+        tags: Sequence[str] = (),
+        without: Without = NOTHING,
     ) -> list[Job]:
         sql = f"""
             SELECT {JOB_COLUMNS} FROM jobs
             WHERE batch_id = ? AND wanted = 1 AND state = 'pending'
-                AND (not_before IS NULL OR not_before <= ?) AND {SELECTED}
+                AND (not_before IS NULL OR not_before <= ?) AND {SELECTED} AND {ALLOWED}
             ORDER BY position, id LIMIT ?
         """
-        parameters = (batch_id, to_text(now), *selection(only, tags), max(limit, 0))
+        parameters = (batch_id, to_text(now), *selection(only, tags), *_held(without), max(limit, 0))
         return [to_job(row) for row in self._rows(sql, parameters)]
 
     def next_not_before(
-        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
+        self,
+        batch_id: int,
+        *,
+        after: datetime,
+        only: str | None = None,
+        tags: Sequence[str] = (),
+        without: Without = NOTHING,
     ) -> datetime | None:
         sql = f"""
             SELECT not_before FROM jobs
-            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before > ? AND {SELECTED}
+            WHERE batch_id = ? AND state = 'pending' AND wanted = 1 AND not_before > ? AND {SELECTED} AND {ALLOWED}
             ORDER BY not_before LIMIT 1
         """
-        row = self._row(sql, (batch_id, to_text(after), *selection(only, tags)))
+        row = self._row(sql, (batch_id, to_text(after), *selection(only, tags), *_held(without)))
         return None if row is None else to_time(row["not_before"])
 
     def attempts(self, job_id: int) -> list[Attempt]:
@@ -219,7 +237,7 @@ class Questions(Connection):
             unpriced=sum(row["unpriced"] for row in rows),
         )
 
-    def used(self, batch_id: int, *, day: date) -> Used:
+    def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
         sql = """
             SELECT coalesce(sum(price) FILTER (WHERE day = ?), 0) AS day, coalesce(sum(price), 0) AS month
             FROM daily_spending
@@ -228,7 +246,16 @@ class Questions(Connection):
         first, last = month(day)
         parameters = (day.isoformat(), batch_id, first.isoformat(), last.isoformat())
         row, money = self._rows(sql, parameters)[0], self.money(batch_id)
-        return Used(max_cost=money.spent + money.committed, per_day=row["day"], per_month=row["month"])
+        run = self._row("SELECT price FROM run_spending WHERE run_id = ?", (run_id,))
+        sql = "SELECT price FROM tag_spending WHERE batch_id = ? AND tag = ? AND price > 0"
+        tagged = {tag: found["price"] for tag in tags if (found := self._row(sql, (batch_id, tag)))}
+        return Used(
+            max_cost=money.spent + money.committed,
+            per_run=run["price"] if run else 0,
+            per_day=row["day"],
+            per_month=row["month"],
+            tags=tagged,
+        )
 
     def salt(self) -> bytes:
         return bytes(self._rows("SELECT salt FROM salts")[0]["salt"])
@@ -241,6 +268,12 @@ class Questions(Connection):
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))
         return None if row is None else to_asset(row)
+
+
+def _held(without: Without) -> tuple[str | None, ...]:
+    tags = to_list(sorted(without.tags)) if without.tags else None
+    kinds = to_list(sorted(without.kinds)) if without.kinds else None
+    return tags, tags, kinds, kinds
 
 
 def selection(only: str | None, tags: Sequence[str]) -> tuple[str | None, ...]:

@@ -59,6 +59,11 @@ def to_list(words: Sequence[str]) -> str:
     return json.dumps(list(words), ensure_ascii=False) if words else "[]"
 
 
+def to_words(text: str) -> tuple[str, ...]:
+    """What `to_list` wrote."""
+    return tuple(json.loads(text))
+
+
 def to_batch(row: sqlite3.Row) -> Batch:
     return Batch(
         id=row["id"],
@@ -138,7 +143,7 @@ def to_job(row: sqlite3.Row) -> Job:
         clip=_to_clip(row),
         price=row["price"],
         wanted=bool(row["wanted"]),
-        tags=tuple(json.loads(row["tags"])),
+        tags=to_words(row["tags"]),
     )
 
 

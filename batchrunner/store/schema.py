@@ -332,6 +332,55 @@ PROOFS = (
 )
 """What `doctor --prove-replay` saw."""
 
+CAPS = (
+    "ALTER TABLE attempts ADD COLUMN run_id INTEGER REFERENCES runs",
+    "ALTER TABLE attempts ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",
+    "UPDATE attempts SET tags = (SELECT tags FROM jobs WHERE id = job_id)",
+    """
+    CREATE TABLE run_spending (
+        run_id INTEGER PRIMARY KEY REFERENCES runs,
+        price INTEGER NOT NULL CHECK (price >= 0)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE tag_spending (
+        batch_id INTEGER NOT NULL REFERENCES batches,
+        tag TEXT NOT NULL,
+        price INTEGER NOT NULL CHECK (price >= 0),
+        PRIMARY KEY (batch_id, tag)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO tag_spending
+    SELECT batch_id, value, sum(price)
+    FROM (SELECT DISTINCT attempts.id, batch_id, value, price
+        FROM attempts JOIN jobs ON jobs.id = job_id, json_each(attempts.tags) WHERE charge <> 'released' AND price > 0)
+    GROUP BY 1, 2
+    """,
+    """
+    CREATE TRIGGER run_and_tags_charged AFTER INSERT ON attempts WHEN NEW.price > 0 AND NEW.charge <> 'released'
+    BEGIN
+        INSERT INTO run_spending SELECT NEW.run_id, NEW.price WHERE NEW.run_id IS NOT NULL
+        ON CONFLICT DO UPDATE SET price = price + excluded.price;
+        INSERT INTO tag_spending
+        SELECT DISTINCT (SELECT batch_id FROM jobs WHERE id = NEW.job_id), value, NEW.price FROM json_each(NEW.tags)
+        WHERE true ON CONFLICT DO UPDATE SET price = price + excluded.price;
+    END
+    """,
+    """
+    CREATE TRIGGER run_and_tags_released AFTER UPDATE OF charge ON attempts
+    WHEN (OLD.charge = 'released') <> (NEW.charge = 'released') AND NEW.price > 0
+    BEGIN
+        UPDATE run_spending SET price = price + iif(NEW.charge = 'released', -NEW.price, NEW.price)
+        WHERE run_id = NEW.run_id;
+        UPDATE tag_spending SET price = price + iif(NEW.charge = 'released', -NEW.price, NEW.price)
+        WHERE batch_id = (SELECT batch_id FROM jobs WHERE id = NEW.job_id)
+            AND tag IN (SELECT value FROM json_each(NEW.tags));
+    END
+    """,
+)
+"""What counts against a cap per run or per tag: of the run that bought, of the tags that the job had then."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
@@ -341,6 +390,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "6_candidates": ("ALTER TABLE attempts ADD COLUMN candidate TEXT",),
     "7_evidence": EVIDENCE,
     "8_proofs": PROOFS,
+    "9_caps": CAPS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -5,9 +5,10 @@ Plain parameterised SQL on one connection; sqlite-utils makes the schema (`schem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -16,13 +17,21 @@ from batchrunner.budget import Caps, passed
 from batchrunner.model import Answer, Asset, Batch, Clip, Intent, ReplayProof
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
-from batchrunner.store.base import Changes
+from batchrunner.store.base import NO_TAGS, Changes
 from batchrunner.store.connect import open_for_reading, open_for_writing
 from batchrunner.store.faults import told_as_storage_error
 from batchrunner.store.highwater import HighWater
 from batchrunner.store.ledger import ASKED_ANEW, CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE, EXPLAINED, UNSENT
 from batchrunner.store.queries import PAGE
-from batchrunner.store.rows import BATCH_COLUMNS, WANTED_COLUMNS, answer_columns, clip_columns, to_batch, to_text
+from batchrunner.store.rows import (
+    BATCH_COLUMNS,
+    WANTED_COLUMNS,
+    answer_columns,
+    clip_columns,
+    to_batch,
+    to_text,
+    to_words,
+)
 from batchrunner.store.sqlite_evidence import Evidence
 from batchrunner.store.staging import UNPAID, Staging
 
@@ -203,12 +212,15 @@ class SqliteStore(Staging, Evidence):
         cap: int | None,
         per_day: int | None = None,
         per_month: int | None = None,
+        per_run: int | None = None,
+        tags: Mapping[str, int] = NO_TAGS,
         now: datetime,
     ) -> int | None:
-        caps, day = Caps(max_cost=cap, per_day=per_day, per_month=per_month), intent.day or now.astimezone(UTC).date()
+        caps = Caps(max_cost=cap, per_run=per_run, per_day=per_day, per_month=per_month, tags=tags)
+        day = intent.day or now.astimezone(UTC).date()
         with self.transaction():
-            job = self._row("SELECT batch_id, attempts, billing_key, seconds FROM jobs WHERE id = ?", (job_id,))
-            if job is None or (caps.given and passed(caps, self.used(job["batch_id"], day=day), intent.price)):
+            job = self._row("SELECT batch_id, attempts, billing_key, seconds, tags FROM jobs WHERE id = ?", (job_id,))
+            if job is None or (caps.given and self._passes(caps, job, intent, day)):
                 return None
             columns = {
                 "purchase_id": intent.purchase_id,
@@ -222,15 +234,20 @@ class SqliteStore(Staging, Evidence):
                 return None
             self._claimed = True
             sql = """
-                INSERT INTO attempts
-                    (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at, day, currency)
-                VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?, ?, ?, ?, ?, ?, ?,
-                    (SELECT coalesce(currency, '') FROM batches WHERE id = ?))
+                INSERT INTO attempts (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at,
+                    run_id, tags, day, currency)
+                VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?, ?, ?, ?, ?, ?, ?, ?,
+                    ?, (SELECT coalesce(currency, '') FROM batches WHERE id = ?))
                 RETURNING id
             """
             priced = (intent.purchase_id, intent.price, job["billing_key"], job["seconds"], intent.body_sha256)
-            counted = (to_text(now), day.isoformat(), job["batch_id"])
+            counted = (to_text(now), intent.run_id, job["tags"], day.isoformat(), job["batch_id"])
             return int(self._rows(sql, (job_id, *priced, *counted))[0]["id"])
+
+    def _passes(self, caps: Caps, job: sqlite3.Row, intent: Intent, day: date) -> bool:
+        tags = to_words(job["tags"])
+        used = self.used(job["batch_id"], day=day, run_id=intent.run_id, tags=tags)
+        return bool(passed(caps, used, intent.price, tags=tags))
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
         with self.transaction():

@@ -15,7 +15,7 @@ from batchrunner import plan
 from batchrunner.budget import Used, month
 from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money, ReplayProof
 from batchrunner.states import IN_FLIGHT, JobState
-from batchrunner.store.base import StoredJob
+from batchrunner.store.base import NOTHING, StoredJob, Without
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import Charge
 
@@ -45,6 +45,8 @@ class Booked(Attempt):
     seconds: int
     day: date
     currency: str | None
+    run_id: int | None = None
+    tags: tuple[str, ...] = ()
 
 
 class Tables:
@@ -182,16 +184,33 @@ class Tables:
         return sum(len(self._by_state[batch_id, wanted, state]) for wanted in (True, False) for state in IN_FLIGHT)
 
     def sendable(
-        self, batch_id: int, *, now: datetime, limit: int, only: str | None = None, tags: Sequence[str] = ()
+        self,
+        batch_id: int,
+        *,
+        now: datetime,
+        limit: int,
+        only: str | None = None,
+        tags: Sequence[str] = (),
+        without: Without = NOTHING,
     ) -> list[Job]:
-        pending = self._matching(batch_id, JobState.PENDING, only, tags)
+        pending = self._allowed(batch_id, only, tags, without)
         ready = [job for job in pending if job.not_before is None or job.not_before <= now]
         return sorted(ready, key=lambda job: self._order(job.id))[: max(limit, 0)]
 
-    def next_not_before(
-        self, batch_id: int, *, after: datetime, only: str | None = None, tags: Sequence[str] = ()
-    ) -> datetime | None:
+    def _allowed(self, batch_id: int, only: str | None, tags: Sequence[str], without: Without) -> list[Job]:
         pending = self._matching(batch_id, JobState.PENDING, only, tags)
+        return [one for one in pending if not without.tags & set(one.tags) and one.request.kind not in without.kinds]
+
+    def next_not_before(
+        self,
+        batch_id: int,
+        *,
+        after: datetime,
+        only: str | None = None,
+        tags: Sequence[str] = (),
+        without: Without = NOTHING,
+    ) -> datetime | None:
+        pending = self._allowed(batch_id, only, tags, without)
         return min((job.not_before for job in pending if job.not_before and job.not_before > after), default=None)
 
     def attempts(self, job_id: int) -> list[Attempt]:
@@ -216,7 +235,7 @@ class Tables:
             unpriced=sum(attempt.price is None for attempt in charged),
         )
 
-    def used(self, batch_id: int, *, day: date) -> Used:
+    def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
         batch = self._batches.get(batch_id)
         counted = [
             attempt
@@ -224,8 +243,12 @@ class Tables:
             if batch and attempt.currency == batch.currency and attempt.charge != Charge.RELEASED
         ]
         money = self.money(batch_id)
+        own = [one for one in self._attempts.values() if one.batch_id == batch_id and one.charge != Charge.RELEASED]
+        tagged = {tag: sum(one.price or 0 for one in own if tag in one.tags) for tag in tags}
         return Used(
             max_cost=money.spent + money.committed,
+            per_run=sum(one.price or 0 for one in own if run_id is not None and one.run_id == run_id),
+            tags={tag: price for tag, price in tagged.items() if price},
             per_day=sum(attempt.price or 0 for attempt in counted if attempt.day == day),
             per_month=sum(attempt.price or 0 for attempt in counted if month(attempt.day) == month(day)),
         )

@@ -25,7 +25,7 @@ from batchrunner.model import (
 from batchrunner.purchase import key_fingerprint
 from batchrunner.request import fingerprint
 from batchrunner.states import IN_FLIGHT, TRANSITIONS, JobEvent, JobState, advance, sources
-from batchrunner.store.base import Changes
+from batchrunner.store.base import Changes, Without
 from batchrunner.store.memory import MemoryStore
 from batchrunner.store.sqlite import SqliteStore
 
@@ -364,6 +364,9 @@ def test_the_cap_counts_spent_committed_and_this_one(store):
 DAY, NEXT_DAY, NEXT_MONTH = date(2026, 11, 29), date(2026, 11, 30), date(2026, 12, 1)
 
 
+TAGGED = {"a": ("night", "draft"), "b": ("night",), "plain": ()}
+
+
 def on(day, name="p", price=100):
     return Intent(purchase_id=name, body_sha256="d" * 64, price=price, day=day)
 
@@ -403,6 +406,47 @@ def test_money_that_comes_back_frees_its_own_day(store):
     assert store.record_intent(b, on(NEXT_DAY, "pb"), cap=None, now=LATER)  # sent again, it is of the day it is sent on
     store.record_unanswered(b, NO, reason="x", now=LATER)
     assert store.used(batch_id, day=NEXT_DAY) == Used(max_cost=200, per_day=200, per_month=200)
+
+
+def test_a_cap_for_the_run_counts_what_this_run_bought(store):
+    batch_id, a, b, c = new_batch(store, "a", "b", "c")
+    first, second = (store.start_run(batch_id, pid=1, host="h", now=NOW) for _ in range(2))
+    assert store.record_intent(a, replace(intent("pa"), run_id=first), cap=None, per_run=100, now=NOW)
+    assert store.record_intent(b, replace(intent("pb"), run_id=first), cap=None, per_run=199, now=NOW) is None
+    assert store.record_intent(b, replace(intent("pb"), run_id=second), cap=None, per_run=100, now=NOW)
+    store.record_refused(b, NO, reason="x", now=NOW)
+    assert store.record_intent(c, replace(intent("pc"), run_id=second), cap=None, per_run=100, now=NOW)
+    assert store.used(batch_id, day=DAY, run_id=second).per_run == 100
+
+
+def test_a_cap_for_a_tag_counts_the_jobs_that_had_it_when_they_were_bought(store):
+    batch = store.open_batch("b", endpoint="toapis.com", currency="USD", now=NOW)
+    tagged = [replace(wanted(key, place), tags=tags) for place, (key, tags) in enumerate(TAGGED.items())]
+    store.apply(batch.id, Changes(added=tuple(tagged)), now=NOW)
+    ids = {job.key: job.id for job in store.jobs(batch.id)}
+    caps = {"night": 100, "draft": 300}
+    assert store.record_intent(ids["a"], intent("pa"), cap=None, tags=caps, now=NOW)
+    assert store.record_intent(ids["b"], intent("pb"), cap=None, tags=caps, now=NOW) is None
+    assert store.record_intent(ids["plain"], intent("pp", None), cap=None, tags=caps, now=NOW)
+    assert store.used(batch.id, day=DAY, tags=caps).tags == {"night": 100, "draft": 100}
+    store.apply(batch.id, Changes(kept=((ids["a"], replace(tagged[0], tags=())),)), now=NOW)
+    assert store.record_intent(ids["b"], intent("pb"), cap=None, tags=caps, now=NOW) is None
+    store.record_refused(ids["a"], NO, reason="x", now=NOW)
+    assert store.record_intent(ids["b"], intent("pb"), cap=None, tags=caps, now=NOW)
+
+
+def test_what_may_not_be_sent_for_now_is_left_out(store):
+    batch = store.open_batch("b", endpoint="toapis.com", currency="USD", now=NOW)
+    tagged = [replace(wanted(key, place), tags=tags) for place, (key, tags) in enumerate(TAGGED.items())]
+    rich = wanted("rich", 9, request=RICH)
+    store.apply(batch.id, Changes(added=(*tagged, rich)), now=NOW)
+
+    def sendable(**without):
+        return [job.key for job in store.sendable(batch.id, now=NOW, limit=9, without=Without(**without))]
+
+    assert sendable(tags=frozenset({"night"})) == ["plain", "rich"]
+    assert sendable(kinds=frozenset({RICH.kind})) == ["a", "b", "plain"]
+    assert sendable(tags=frozenset({"draft"}), kinds=frozenset({VideoRequest(prompt="x").kind})) == ["rich"]
 
 
 def test_other_currencies_have_caps_of_their_own(store):

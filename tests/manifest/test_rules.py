@@ -272,7 +272,7 @@ def test_settings_are_read():
         "provider: {frames: roles}\n"
         "limits: {concurrency: 3, stop_after_failures: 9, deadline: 6:30, max_duration: 1h30m, group: vip, submit_rate: 2, query_burst: 7, poll_floor: 6}\n"
         'prices: {currency: CNY, per_second: {720P: 0.084, "720P+Sound": 1e-3, 1080P: 0x10}}\n'
-        "budget: {max_cost: 12.5, per_day: 3, per_month: 0.000001, warn_at: 0.8}\n"
+        "budget: {max_cost: 12.5, per_day: 3, per_month: 0.000001, per_run: 2, tags: {夜: 1.5}, warn_at: 0.8}\n"
         "x-anchors: {anything: [goes, {here: 1}, ~]}"
     )
     assert (one.name, one.output_dir, one.frames) == ("元宵.v2", "clips/元宵.v2/a-b", FrameDialect.ROLES)
@@ -287,7 +287,9 @@ def test_settings_are_read():
     assert one.prices is not None
     assert dict(one.prices.amounts) == {"720P": 84_000, "720P+Sound": 1_000, "1080P": 16_000_000}
     assert one.prices.currency == "CNY"
-    assert one.caps == Caps(max_cost=12_500_000, per_day=3_000_000, per_month=1, warn_at=0.8)
+    assert one.caps == Caps(
+        max_cost=12_500_000, per_run=2_000_000, per_day=3_000_000, per_month=1, tags={"夜": 1_500_000}, warn_at=0.8
+    )
     assert (one.deadline, one.max_duration) == (time(6, 30), timedelta(minutes=90))
     assert (one.prices.of("720P", 10), one.prices.of("1080P+Sound", 5)) == (840_000, None)
 

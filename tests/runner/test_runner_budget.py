@@ -1,5 +1,6 @@
 """Caps of the day and the month, the warning before one is reached, and the end after too many failures."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -43,6 +44,29 @@ async def test_a_cap_of_the_day_or_month_ends_the_run_and_says_when_it_frees(wor
     assert f"pass {cap}, 300.00 of 350.00 USD is used" in message
     assert f"frees on {frees.isoformat()} at 00:00" in message
     assert said(world, "budget") == [message]
+
+
+async def test_a_cap_of_the_run_lets_the_next_run_go_on(world):
+    world = world(*named(5))
+    runs = [world.store.start_run(world.batch.id, pid=1, host="h", now=EPOCH) for _ in range(2)]
+    caps = Caps(per_run=300)
+    outcome = await world.run(caps=caps, run_id=runs[0], price=lambda job: 100)
+    assert outcome.counts == {JobState.DONE: 3, JobState.PENDING: 2}
+    assert exit_code(outcome) is ExitCode.BUDGET
+    assert (await world.run(caps=caps, run_id=runs[1], price=lambda job: 100)).counts == {JobState.DONE: 5}
+
+
+async def test_a_cap_of_a_tag_holds_back_its_own_jobs_alone(world):
+    world = world()
+    tagged = [replace(wanted(key, place), tags=("night",) if place < 20 else ()) for place, key in enumerate(named(25))]
+    world.store.apply(world.batch.id, Changes(added=tuple(tagged)), now=EPOCH)
+    world.provider.fates["job-000"] = {"code": "generation_failed", "message": "no"}
+    outcome = await world.run(caps=Caps(tags={"night": 300}), price=lambda job: 100)
+    assert outcome.counts == {JobState.DONE: 8, JobState.PENDING: 16, JobState.FAILED: 1}  # what failed was paid back
+    assert exit_code(outcome) is ExitCode.BUDGET
+    assert (
+        "pass tags.night, 0.0003 of 0.0003 USD is used by the batch's jobs with that tag" in said(world, "budget")[-1]
+    )
 
 
 async def test_what_other_batches_bought_today_counts(world):

@@ -122,12 +122,16 @@ class TwoStores(RuleBasedStateMachine):
         job=job_ids,
         purchase=st.integers(1, 9),
         price=st.none() | st.integers(0, 9),
-        caps=st.fixed_dictionaries(dict.fromkeys(("cap", "per_day", "per_month"), st.none() | st.integers(0, 30))),
+        caps=st.fixed_dictionaries(
+            dict.fromkeys(("cap", "per_day", "per_month", "per_run"), st.none() | st.integers(0, 30))
+        ),
+        tags=st.dictionaries(st.sampled_from("xy"), st.integers(0, 30), max_size=2),
         day=st.none() | st.sampled_from([START.date() + timedelta(days=days) for days in (0, 1, 20)]),
+        run_id=st.none() | st.just(1),
     )
-    def intend(self, job, purchase, price, caps, day):
-        intent = Intent(purchase_id=f"p{purchase}", body_sha256="d", price=price, day=day)
-        self.both(lambda store: store.record_intent(job, intent, **caps, now=self.now) is not None)
+    def intend(self, job, purchase, price, caps, tags, day, run_id):
+        intent = Intent(purchase_id=f"p{purchase}", body_sha256="d", price=price, day=day, run_id=run_id)
+        self.both(lambda store: store.record_intent(job, intent, **caps, tags=tags, now=self.now) is not None)
 
     @rule(job=job_ids, task=st.integers(1, 9))
     def accept(self, job, task):
