@@ -218,6 +218,42 @@ class Purchase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One purchase of any batch, with as much of its job as accounts need."""
+
+    batch: str
+    key: str
+    number: int
+    """The how-manieth submission of its job."""
+    purchase_id: str
+    task_id: str | None
+    billing_key: str
+    seconds: int
+    price: int | None
+    """As it was estimated when it was bought."""
+    currency: str | None
+    charge: str
+    outcome: str
+    """As in `Attempt`."""
+    intended_at: datetime
+    answered_at: datetime | None
+    settled_at: datetime | None
+    """When it was learned what became of it; None while that is open."""
+    day: date
+    """The user's calendar day."""
+    tags: tuple[str, ...]
+    """As its job had them then."""
+    state: JobState
+    """Of its job, now."""
+    reason: str | None
+    wanted: bool
+    is_last: bool
+    """Whether the job was not bought again since."""
+    is_rerolled: bool = False
+    """Whether a person asked for another take of the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """One line of a job's history."""
 

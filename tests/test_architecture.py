@@ -21,7 +21,7 @@ LAYERS = (
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "media.*", "outputs"},
-    {"selection"},
+    {"selection", "costs"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"providers.addresses"},
     {"store.*", "providers.http", "emulator.*"},

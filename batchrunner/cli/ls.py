@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
@@ -16,13 +15,13 @@ import click
 from batchrunner import app
 from batchrunner.cli.advice import after_doubts, after_failures, ways
 from batchrunner.cli.params import batch_argument, database_option
+from batchrunner.cli.tables import csv_line
 from batchrunner.cli.words import printable, put, say, shown
 from batchrunner.errors import ExitCode
 from batchrunner.model import Job
 from batchrunner.states import JobState
 
 FIELDS = ("key", "state", "reason", "task_id", "attempts", "output", "price", "prompt", "message")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0", "＝", "＋", "－", "＠")  # spreadsheets run what begins with one
 
 
 @click.command()
@@ -85,19 +84,10 @@ def _jsonl(jobs: Iterable[Job]) -> Iterator[str]:
 
 
 def _csv(jobs: Iterable[Job]) -> Iterator[str]:
-    def line(cells: Iterable[object]) -> str:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\r\n").writerow(cells)  # so that a cell with either sign is quoted
-        return buffer.getvalue().removesuffix("\r\n") + "\n"
-
-    yield line(FIELDS)
+    yield csv_line(FIELDS)
     for job in jobs:
         record = _record(job)
-        yield line([_inert(record[field]) for field in FIELDS])
-
-
-def _inert(value: object) -> object:
-    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
+        yield csv_line([record[field] for field in FIELDS])
 
 
 def _table(jobs: Iterable[Job]) -> Iterator[str]:

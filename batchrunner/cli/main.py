@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Show every mistake of a manifest; nothing is sent.",
     "status": "Where a batch stands.",
     "ls": "The jobs of a batch, one by one.",
+    "cost": "What was bought and what it came to, by batch, day, tag, reason or kind.",
     "show": "Everything about one job: request, history, money, file.",
     "fetch": "Collect finished work again, free of charge.",
     "doubt": "Submissions whose answer was lost: look them up, decide.",

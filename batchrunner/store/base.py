@@ -24,6 +24,7 @@ from batchrunner.model import (
     Clip,
     Intent,
     Job,
+    LedgerEntry,
     Moment,
     Money,
     Purchase,
@@ -241,6 +242,11 @@ class Store(Protocol):
 
     def record_held(self, job_id: int, *, message: str, now: datetime) -> bool:
         """Still in doubt: what is known of it, and what helps."""
+
+    def ledger(
+        self, batch_id: int | None = None, *, endpoint: str | None = None, since: datetime | None = None
+    ) -> Iterator[LedgerEntry]:
+        """Every purchase that was intended, of one batch, of all at an endpoint, or of all, in the order of intents."""
 
     def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
         """What counts against the caps: of the batch, and of all batches in its currency on that day and in its month.

@@ -31,11 +31,12 @@ from batchrunner.store.ledger import (
     UNSENT,
     Charge,
 )
+from batchrunner.store.memory_books import Books
 from batchrunner.store.memory_evidence import Evidence
 from batchrunner.store.tables import NAME, Booked, Row
 
 
-class MemoryStore(Evidence):
+class MemoryStore(Evidence, Books):
     """Jobs and their purchases, for as long as the process lives."""
 
     # batches and runs
@@ -348,7 +349,8 @@ class MemoryStore(Evidence):
         if self._attempts[attempt_id].charge != Charge.COMMITTED:
             return
         answered = {} if answer is None else {"answer": answer, "answered_at": now}
-        self._book(attempt_id, outcome=event.value, charge=CHARGES[event].value, **answered)
+        settled = {"settled_at": now} if CHARGES[event] is not Charge.COMMITTED else {}
+        self._book(attempt_id, outcome=event.value, charge=CHARGES[event].value, **answered, **settled)
         self._attach(row.job.id, row.attempts)
 
     def _book(self, attempt_id: int, **changes: Any) -> None:

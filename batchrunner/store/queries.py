@@ -10,18 +10,16 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import date, datetime
+from datetime import datetime
 from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from batchrunner.budget import Used, month
 from batchrunner.errors import StorageError
-from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money, ReplayProof
+from batchrunner.model import Asset, Attempt, Batch, Job, Moment, ReplayProof
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import NOTHING, StoredJob, Without
 from batchrunner.store.faults import storage_fault, told_as_storage_error
-from batchrunner.store.ledger import Charge
 from batchrunner.store.rows import (
     BATCH_COLUMNS,
     JOB_COLUMNS,
@@ -219,43 +217,6 @@ class Questions(Connection):
     def task_owner(self, task_id: str) -> int | None:
         row = self._row("SELECT job_id FROM attempts WHERE task_id = ?", (task_id,))
         return None if row is None else int(row["job_id"])
-
-    def money(self, batch_id: int) -> Money:
-        sql = (
-            "SELECT * FROM spending WHERE batch_id = ? AND charge <> 'released' AND purchases > 0 ORDER BY billing_key"
-        )
-        rows = self._rows(sql, (batch_id,))
-        prices = dict.fromkeys(Charge, 0)
-        seconds: dict[str, int] = {}
-        for row in rows:
-            prices[Charge(row["charge"])] += row["price"]
-            seconds[row["billing_key"]] = seconds.get(row["billing_key"], 0) + row["seconds"]
-        return Money(
-            spent=prices[Charge.SPENT],
-            committed=prices[Charge.COMMITTED],
-            seconds=seconds,
-            unpriced=sum(row["unpriced"] for row in rows),
-        )
-
-    def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
-        sql = """
-            SELECT coalesce(sum(price) FILTER (WHERE day = ?), 0) AS day, coalesce(sum(price), 0) AS month
-            FROM daily_spending
-            WHERE currency = (SELECT coalesce(currency, '') FROM batches WHERE id = ?) AND day BETWEEN ? AND ?
-        """
-        first, last = month(day)
-        parameters = (day.isoformat(), batch_id, first.isoformat(), last.isoformat())
-        row, money = self._rows(sql, parameters)[0], self.money(batch_id)
-        run = self._row("SELECT price FROM run_spending WHERE run_id = ?", (run_id,))
-        sql = "SELECT price FROM tag_spending WHERE batch_id = ? AND tag = ? AND price > 0"
-        tagged = {tag: found["price"] for tag in tags if (found := self._row(sql, (batch_id, tag)))}
-        return Used(
-            max_cost=money.spent + money.committed,
-            per_run=run["price"] if run else 0,
-            per_day=row["day"],
-            per_month=row["month"],
-            tags=tagged,
-        )
 
     def salt(self) -> bytes:
         return bytes(self._rows("SELECT salt FROM salts")[0]["salt"])

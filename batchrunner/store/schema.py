@@ -381,6 +381,18 @@ CAPS = (
 )
 """What counts against a cap per run or per tag: of the run that bought, of the tags that the job had then."""
 
+LEDGER = (
+    "ALTER TABLE attempts ADD COLUMN settled_at TEXT CHECK (length(settled_at) = 27)",
+    """
+    UPDATE attempts SET settled_at = (SELECT max(at) FROM events WHERE events.job_id = attempts.job_id)
+    WHERE charge <> 'committed'
+    """,
+    "ALTER TABLE jobs ADD COLUMN take_of INTEGER REFERENCES jobs",
+    "ALTER TABLE jobs ADD COLUMN asked TEXT",
+    "CREATE INDEX takes ON jobs (take_of) WHERE take_of IS NOT NULL",
+)
+"""When it was learned what became of a purchase; whose other take a job is, and the words of the person who asked for it."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
@@ -391,6 +403,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "7_evidence": EVIDENCE,
     "8_proofs": PROOFS,
     "9_caps": CAPS,
+    "10_ledger": LEDGER,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

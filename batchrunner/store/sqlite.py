@@ -21,7 +21,16 @@ from batchrunner.store.base import NO_TAGS, Changes
 from batchrunner.store.connect import open_for_reading, open_for_writing
 from batchrunner.store.faults import told_as_storage_error
 from batchrunner.store.highwater import HighWater
-from batchrunner.store.ledger import ASKED_ANEW, CHARGES, CRASH_MESSAGE, CRASH_REASON, CRASH_RULE, EXPLAINED, UNSENT
+from batchrunner.store.ledger import (
+    ASKED_ANEW,
+    CHARGES,
+    CRASH_MESSAGE,
+    CRASH_REASON,
+    CRASH_RULE,
+    EXPLAINED,
+    UNSENT,
+    Charge,
+)
 from batchrunner.store.queries import PAGE
 from batchrunner.store.rows import (
     BATCH_COLUMNS,
@@ -32,6 +41,7 @@ from batchrunner.store.rows import (
     to_text,
     to_words,
 )
+from batchrunner.store.sqlite_books import Books
 from batchrunner.store.sqlite_evidence import Evidence
 from batchrunner.store.staging import UNPAID, Staging
 
@@ -54,7 +64,7 @@ ADD = f"""
 """
 
 
-class SqliteStore(Staging, Evidence):
+class SqliteStore(Staging, Evidence, Books):
     """Jobs, their purchases and their history, in one file."""
 
     _water: HighWater | None = None
@@ -201,7 +211,7 @@ class SqliteStore(Staging, Evidence):
             rows = self._rows(sql, (batch_id, JobState.SUBMITTING))
             for row in rows:
                 self._move(row["id"], JobEvent.UNANSWERED, now=now, reason=CRASH_REASON, message=CRASH_MESSAGE)
-                self._settle(row["id"], JobEvent.UNANSWERED, {"rule": CRASH_RULE})
+                self._settle(row["id"], JobEvent.UNANSWERED, {"rule": CRASH_RULE}, now=now)
             return len(rows)
 
     def record_intent(
@@ -372,7 +382,7 @@ class SqliteStore(Staging, Evidence):
                 if self._update(job_id, {**changed, "state": target}, guard=source):
                     said = note if event in EXPLAINED else note or reason
                     self._note(job_id, event, source, target, note=said, now=now)
-                    self._settle(job_id, event, {**_answered(answer, now), **_task(columns)})
+                    self._settle(job_id, event, {**_answered(answer, now), **_task(columns)}, now=now)
                     return True
             return False
 
@@ -388,11 +398,13 @@ class SqliteStore(Staging, Evidence):
         sql = "INSERT INTO events (at, job_id, from_state, to_state, event, note) VALUES (?, ?, ?, ?, ?, ?)"
         self._run(sql, (to_text(now), job_id, source, target, event, note))
 
-    def _settle(self, job_id: int, event: JobEvent, answered: dict[str, Any]) -> None:
+    def _settle(self, job_id: int, event: JobEvent, answered: dict[str, Any], *, now: datetime) -> None:
         """What the event means for the money of the job's open attempt, and what the provider answered."""
         if (charge := CHARGES.get(event)) is None:
             return
         columns = {**answered, "outcome": event, "charge": charge}
+        if charge is not Charge.COMMITTED:
+            columns["settled_at"] = to_text(now)
         assignments = ", ".join(f"{name} = ?" for name in columns)
         sql = f"UPDATE attempts SET {assignments} WHERE job_id = ? AND charge = 'committed'"
         self._run(sql, (*columns.values(), job_id))

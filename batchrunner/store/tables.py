@@ -12,8 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from batchrunner import plan
-from batchrunner.budget import Used, month
-from batchrunner.model import Asset, Attempt, Batch, Job, Moment, Money, ReplayProof
+from batchrunner.model import Asset, Attempt, Batch, Job, Moment, ReplayProof
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import NOTHING, StoredJob, Without
 from batchrunner.store.faults import broken_rule
@@ -33,6 +32,8 @@ class Row:
     batch_id: int
     position: int
     attempts: tuple[int, ...] = ()
+    take_of: int | None = None
+    asked: str | None = None
     history: tuple[Moment, ...] = ()
 
 
@@ -45,6 +46,7 @@ class Booked(Attempt):
     seconds: int
     day: date
     currency: str | None
+    settled_at: datetime | None = None
     run_id: int | None = None
     tags: tuple[str, ...] = ()
 
@@ -222,36 +224,6 @@ class Tables:
 
     def task_owner(self, task_id: str) -> int | None:
         return self._tasks.get(task_id)
-
-    def money(self, batch_id: int) -> Money:
-        charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge != Charge.RELEASED]
-        seconds: dict[str, int] = {}
-        for attempt in charged:
-            seconds[attempt.billing_key] = seconds.get(attempt.billing_key, 0) + attempt.seconds
-        return Money(
-            spent=sum(attempt.price or 0 for attempt in charged if attempt.charge == Charge.SPENT),
-            committed=sum(attempt.price or 0 for attempt in charged if attempt.charge == Charge.COMMITTED),
-            seconds=seconds,
-            unpriced=sum(attempt.price is None for attempt in charged),
-        )
-
-    def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
-        batch = self._batches.get(batch_id)
-        counted = [
-            attempt
-            for attempt in self._attempts.values()
-            if batch and attempt.currency == batch.currency and attempt.charge != Charge.RELEASED
-        ]
-        money = self.money(batch_id)
-        own = [one for one in self._attempts.values() if one.batch_id == batch_id and one.charge != Charge.RELEASED]
-        tagged = {tag: sum(one.price or 0 for one in own if tag in one.tags) for tag in tags}
-        return Used(
-            max_cost=money.spent + money.committed,
-            per_run=sum(one.price or 0 for one in own if run_id is not None and one.run_id == run_id),
-            tags={tag: price for tag, price in tagged.items() if price},
-            per_day=sum(attempt.price or 0 for attempt in counted if attempt.day == day),
-            per_month=sum(attempt.price or 0 for attempt in counted if month(attempt.day) == month(day)),
-        )
 
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         return self._assets.get((sha256, endpoint))

@@ -449,6 +449,34 @@ def test_what_may_not_be_sent_for_now_is_left_out(store):
     assert sendable(tags=frozenset({"draft"}), kinds=frozenset({VideoRequest(prompt="x").kind})) == ["rich"]
 
 
+def test_the_ledger_has_every_purchase_and_what_became_of_it(store):
+    batch = store.open_batch("b", endpoint="toapis.com", currency="USD", now=NOW)
+    store.apply(batch.id, Changes(added=(replace(wanted("a"), tags=("night",)), wanted("b", 1))), now=NOW)
+    ids = {job.key: job.id for job in store.jobs(batch.id)}
+    store.record_intent(ids["a"], on(DAY, "p1", price=7), cap=None, now=NOW)
+    store.record_accepted(ids["a"], "t1", YES, now=NOW)
+    store.record_task_failed(ids["a"], reason="task_failed", message="no", now=LATER)
+    store.record_retried(ids["a"], note=WORDS, now=LATER)
+    store.record_intent(ids["a"], on(DAY, "p2", price=7), cap=None, now=LATER)
+    store.record_unanswered(ids["a"], NO, reason="no_answer", now=LATER)
+    store.record_intent(ids["b"], on(DAY, "p3", price=None), cap=None, now=LATER)
+
+    first, second, third = store.ledger()
+
+    assert (first.batch, first.key, first.number, first.tags, first.day) == ("b", "a", 1, ("night",), DAY)
+    assert (first.charge, first.outcome, first.is_last) == ("released", "task_failed", False)
+    assert (first.task_id, first.answered_at, first.settled_at) == ("t1", NOW, LATER)
+    assert (second.charge, second.settled_at, second.is_last, second.state) == (
+        "committed",
+        None,
+        True,
+        JobState.IN_DOUBT,
+    )
+    assert (third.price, third.purchase_id, third.billing_key, third.seconds) == (None, "p3", "720P", 5)
+    assert [entry.purchase_id for entry in store.ledger(batch.id, since=LATER)] == ["p2", "p3"]
+    assert list(store.ledger(99)) == []
+
+
 def test_other_currencies_have_caps_of_their_own(store):
     _, a = new_batch(store, "a", name="dollars")
     assert store.record_intent(a, on(DAY, "pa"), cap=None, now=NOW)

@@ -1,0 +1,101 @@
+"""The accounts in SQLite: what a batch has cost, what counts against the caps, and every purchase."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+
+from batchrunner.budget import Used, month
+from batchrunner.model import LedgerEntry, Money
+from batchrunner.states import JobState
+from batchrunner.store.ledger import Charge
+from batchrunner.store.queries import Questions
+from batchrunner.store.rows import to_text, to_time, to_words
+
+_LEDGER = """
+    SELECT attempts.*, batches.name AS batch, jobs.key, jobs.state, jobs.reason, jobs.wanted,
+        NOT EXISTS (SELECT 1 FROM attempts AS later WHERE later.job_id = attempts.job_id AND later.number > attempts.number)
+            AS is_last,
+        EXISTS (SELECT 1 FROM jobs AS takes WHERE takes.take_of = jobs.id) AS is_rerolled
+    FROM attempts JOIN jobs ON jobs.id = attempts.job_id JOIN batches ON batches.id = jobs.batch_id
+    WHERE (?1 IS NULL OR jobs.batch_id = ?1) AND (?2 IS NULL OR attempts.intended_at >= ?2) AND attempts.id > ?3
+        AND (?4 IS NULL OR batches.endpoint = ?4)
+    ORDER BY attempts.id LIMIT ?5
+"""
+PAGE = 1000
+
+
+class Books(Questions):
+    """The questions of the port that are about money."""
+
+    def money(self, batch_id: int) -> Money:
+        sql = (
+            "SELECT * FROM spending WHERE batch_id = ? AND charge <> 'released' AND purchases > 0 ORDER BY billing_key"
+        )
+        rows = self._rows(sql, (batch_id,))
+        prices = dict.fromkeys(Charge, 0)
+        seconds: dict[str, int] = {}
+        for row in rows:
+            prices[Charge(row["charge"])] += row["price"]
+            seconds[row["billing_key"]] = seconds.get(row["billing_key"], 0) + row["seconds"]
+        return Money(
+            spent=prices[Charge.SPENT],
+            committed=prices[Charge.COMMITTED],
+            seconds=seconds,
+            unpriced=sum(row["unpriced"] for row in rows),
+        )
+
+    def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
+        sql = """
+            SELECT coalesce(sum(price) FILTER (WHERE day = ?), 0) AS day, coalesce(sum(price), 0) AS month
+            FROM daily_spending
+            WHERE currency = (SELECT coalesce(currency, '') FROM batches WHERE id = ?) AND day BETWEEN ? AND ?
+        """
+        first, last = month(day)
+        parameters = (day.isoformat(), batch_id, first.isoformat(), last.isoformat())
+        row, money = self._rows(sql, parameters)[0], self.money(batch_id)
+        run = self._row("SELECT price FROM run_spending WHERE run_id = ?", (run_id,))
+        sql = "SELECT price FROM tag_spending WHERE batch_id = ? AND tag = ? AND price > 0"
+        tagged = {tag: found["price"] for tag in tags if (found := self._row(sql, (batch_id, tag)))}
+        return Used(
+            max_cost=money.spent + money.committed,
+            per_run=run["price"] if run else 0,
+            per_day=row["day"],
+            per_month=row["month"],
+            tags=tagged,
+        )
+
+    def ledger(
+        self, batch_id: int | None = None, *, endpoint: str | None = None, since: datetime | None = None
+    ) -> Iterator[LedgerEntry]:
+        last = 0
+        while rows := self._rows(_LEDGER, (batch_id, to_text(since), last, endpoint, PAGE)):
+            yield from map(_to_entry, rows)
+            last = rows[-1]["id"]
+
+
+def _to_entry(row: sqlite3.Row) -> LedgerEntry:
+    return LedgerEntry(
+        batch=row["batch"],
+        key=row["key"],
+        number=row["number"],
+        purchase_id=row["purchase_id"],
+        task_id=row["task_id"],
+        billing_key=row["billing_key"],
+        seconds=row["seconds"],
+        price=row["price"],
+        currency=row["currency"] or None,
+        charge=row["charge"],
+        outcome=row["outcome"],
+        intended_at=datetime.fromisoformat(row["intended_at"]),
+        answered_at=to_time(row["answered_at"]),
+        settled_at=to_time(row["settled_at"]),
+        day=date.fromisoformat(row["day"]),
+        tags=to_words(row["tags"]),
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        wanted=bool(row["wanted"]),
+        is_last=bool(row["is_last"]),
+        is_rerolled=bool(row["is_rerolled"]),
+    )
