@@ -34,7 +34,8 @@ async def conduct(runner: Runner, provider: Collector, watchdog: Watchdog, *, cl
         try:
             with anyio.CancelScope() as asking:
                 group.start_soon(_watch_signals, runner, asking, name="signals")
-                await preflight(provider, clock)
+                if (balance := await preflight(provider, clock)) is not None:
+                    await runner.begin(balance)
             outcome = await runner.run()
         except Exception as error:  # noqa: BLE001 - raised again below, outside the group
             failure = error

@@ -20,8 +20,8 @@ LAYERS = (
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
-    {"classify", "reconcile", "schedule", "plan", "media.*", "outputs"},
-    {"selection", "costs"},
+    {"classify", "reconcile", "schedule", "plan", "audit", "media.*", "outputs"},
+    {"selection", "costs", "calibrate"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"providers.addresses"},
     {"store.*", "providers.http", "emulator.*"},

@@ -73,6 +73,8 @@ def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
     yield f"  bought  {_bought(session, report)}"
     if session.rehearsal is not None and session.rehearsal.seconds:
         yield from rehearsal.lines(session.rehearsal)
+    if report.outcome.audit:
+        yield f"  audit   {report.outcome.audit}"
     for failed in report.failures:
         yield f"  failed  {failed.reason}: {_some(failed.keys)}"
         if failed.message:
@@ -119,6 +121,8 @@ def _stopped(report: Report) -> Iterator[str]:
     }
     for stop in stops:
         why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE, Stop.REFUSING) else ""
+        if why and stop is Stop.ACCOUNT and report.paused_message:
+            why = f" ({report.paused}: {report.paused_message})"
         if report.paused == stop.value and report.paused_message:
             why = f": {report.paused_message}"
         yield f"  stopped {sentences[stop]}{why}"
@@ -166,6 +170,7 @@ def as_json(session: Session, report: Report) -> str:
             "counts": {state.value: count for state, count in report.outcome.counts.items() if count},
             "stopped": sorted(stop.value for stop in report.outcome.stops),
             "in_doubt": report.outcome.doubts,
+            "audit": report.outcome.audit,
             "missing_files": [job.key for job in session.missing_files()],
             **({"rehearsal": rehearsal.as_json(session.rehearsal)} if session.rehearsal else {}),
             "folder": str(report.folder),

@@ -44,6 +44,7 @@ class Manifest:
     """Where those clips go, in there, whose entry names no folder of its own; empty, or with a `/` at its end."""
     limits: Limits
     frames: FrameDialect
+    exclusive_key: bool
     prices: Prices | None
     """Its own, or the user's."""
     caps: Caps
@@ -101,6 +102,7 @@ def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[
         batch_dir=folders.below(root, batch_dir),
         limits=limits(section),
         frames=(file.provider.frames if file.provider else None) or FrameDialect.URLS,
+        exclusive_key=bool(file.provider and file.provider.exclusive_key),
         prices=prices,
         caps=rules.caps(file, prices),
         on_doubt=file.on_doubt or "hold",

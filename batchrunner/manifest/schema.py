@@ -238,6 +238,9 @@ class ProviderSection(Section):
     frames: Dialect | None = Field(
         default=None, description="urls (image_urls) or roles (image_with_roles); default urls"
     )
+    exclusive_key: bool | None = Field(
+        default=None, description="Nobody else uses the key, so that whatever the balance moves by is this batch's"
+    )
 
 
 class PriceTable(Section):

@@ -41,6 +41,8 @@ class Options:
     limit: int | None = None
     """New purchases at most."""
     caps: Caps = NO_CAPS
+    exclusive_key: bool = False
+    """Whether the key is used by nobody else, says the manifest."""
     run_id: int | None = None
     """This run in the database, for what one run may spend."""
     deadline: datetime | None = None

@@ -20,10 +20,11 @@ import anyio.abc
 from batchrunner.breaker import Breaker
 from batchrunner.errors import BatchrunnerError
 from batchrunner.events import Beat, Listener, RunEvent
-from batchrunner.model import Batch, Job
+from batchrunner.model import Balance, Batch, Job
 from batchrunner.outputs import OutputFolder
 from batchrunner.pacing import RECOVERY, Pace, Room
 from batchrunner.providers.base import Buyer, Collector
+from batchrunner.runner.account import Account
 from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.context import Context, Options, too_many_failures
@@ -60,6 +61,8 @@ class Outcome:
     """Jobs in doubt in the whole batch, also those that the manifest or `--only` leaves out."""
     limited: bool = False
     """Whether the run bought as many as `--limit` lets it."""
+    audit: str | None = None
+    """What the account was charged and what explains it; None when the balance was never told."""
 
 
 class Runner:
@@ -107,8 +110,11 @@ class Runner:
         self._outage = Outage(self._context)
         self._meter = Meter(self._context)
         self._settler = Settler(self._context, self._meter)
+        self._account = Account(self._context)
         self._submitter = (
-            Submitter(self._context, self._outage, self._meter, provider) if isinstance(provider, Buyer) else None
+            Submitter(self._context, self._outage, self._meter, self._account, provider)
+            if isinstance(provider, Buyer)
+            else None
         )
         self._fetcher = Fetcher(self._context)
         self._questions = {
@@ -148,6 +154,10 @@ class Runner:
         """Tell the listener that something waits, and why."""
         self._context.held(reason, message)
 
+    async def begin(self, balance: Balance) -> None:
+        """The account's balance, before anything is sent."""
+        await self._account.begin(balance)
+
     async def run(self) -> Outcome:
         """Work until everything selected is final, or until something stops the run.
 
@@ -175,6 +185,7 @@ class Runner:
                 context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
             )
             doubts = await self._writer.run(self._doubts)
+            audited = None if Stop.PROVIDER in board.stops else await self._account.close()
         finally:
             await self._writer.close()
         return Outcome(
@@ -185,6 +196,7 @@ class Runner:
             purchases=board.purchases,
             doubts=doubts,
             limited=board.purchase_limit is not None and board.purchases >= board.purchase_limit,
+            audit=audited,
         )
 
     def _doubts(self) -> int:

@@ -15,6 +15,7 @@ import anyio
 from batchrunner import answers
 from batchrunner.model import Balance, Job, Purchase, Reading
 from batchrunner.reconcile import SPREAD, Kind, tariff
+from batchrunner.runner.account import keep
 from batchrunner.runner.context import Context
 
 SETTLING_IN = (1.0, 2.0, 4.0)
@@ -62,12 +63,9 @@ class Meter:
         exchange = await context.provider.balance()
         context.board.heard(exchange.status is not None)
         balance = answers.balance(exchange, now=context.now())
-        if not isinstance(balance, Balance) or balance.used != int(balance.used):
-            return None
-        self._last = Reading(at=context.now(), used=int(balance.used))
-        provider = context.provider
-        await context.writer.run(context.store.record_reading, provider.endpoint, provider.account, self._last)
-        return self._last
+        reading = await keep(context, balance) if isinstance(balance, Balance) else None
+        self._last = reading or self._last
+        return reading
 
     async def books(self) -> tuple[list[Reading], list[Purchase]]:
         """All readings of this account, and all purchases that have to explain them."""

@@ -17,6 +17,7 @@ from batchrunner.model import Answer, Intent, Job
 from batchrunner.polling import backoff, next_look
 from batchrunner.providers.base import Buyer, Exchange
 from batchrunner.purchase import RANDOM_BITS, purchase_id
+from batchrunner.runner.account import QUOTA, Account
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
 from batchrunner.runner.metering import Meter, Turn
@@ -32,11 +33,12 @@ RATE_BACKOFF, RATE_BACKOFF_CAP = 5.0, 120.0
 class Submitter:
     """The submitting half of a run."""
 
-    def __init__(self, context: Context, outage: Outage, meter: Meter, buyer: Buyer) -> None:
+    def __init__(self, context: Context, outage: Outage, meter: Meter, account: Account, buyer: Buyer) -> None:
         self._context = context
         self._buyer = buyer
         self._outage = outage
         self._meter = meter
+        self._account = account
         self._uploader = Uploader(context, buyer)
         self._scopes: set[anyio.CancelScope] = set()
 
@@ -63,6 +65,8 @@ class Submitter:
         except CannotSend as reason:
             board.blocked[job.id] = str(reason)
             context.held("upload", f"{job.key}: {reason}")
+            return
+        if board.paused or not await self._account.covers(job):
             return
         await self._meter.start()
         turn = self._meter.turn(job)
@@ -218,7 +222,10 @@ class Submitter:
         )
         context.moved(job, JobEvent.RETURNED, reason=verdict.reason, message=verdict.answer.message)
         if verdict.verdict is Verdict.ACCOUNT_STOP:
-            await context.pause(Stop.ACCOUNT, verdict.reason, verdict.answer.message or verdict.reason)
+            said = verdict.answer.message or verdict.reason
+            if verdict.reason == QUOTA and not board.paused:
+                said = await self._account.after_refusal(job, said)
+            await context.pause(Stop.ACCOUNT, verdict.reason, said)
         elif verdict.verdict is Verdict.REFUSED_FOR_NOW:
             await self._outage.refused(verdict.reason)
 

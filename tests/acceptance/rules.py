@@ -45,6 +45,11 @@ def frame_urls(body: dict[str, Any]) -> list[str]:
     return body.get("image_urls") or [one["url"] for one in body.get("image_with_roles", [])]
 
 
+def billing_key(body: dict[str, Any]) -> str:
+    """What the page bills the body as."""
+    return ("1080P" if body.get("mode") == "pro" else "720P") + ("+Sound" if body.get("audio") else "")
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):

@@ -36,6 +36,8 @@ SHORTEST, LONGEST = 60.0, 120.0
 QUEUED = 0.2
 """Of that it only waits."""
 LIFETIME = 86_400
+CREDITS = {"720P": 84, "1080P": 112, "720P+Sound": 126, "1080P+Sound": 168}
+"""What five seconds cost."""
 SIGNATURE = "canary-signature-5e7d"
 """In the query of every result URL, and of upload URLs when they are signed: it may be kept nowhere."""
 BOUNDARY = re.compile(r'multipart/form-data;\s*boundary="?([^";]+)"?\Z')
@@ -56,6 +58,7 @@ class Task:
     body: dict[str, Any]
     sold_at: float
     ready_at: float
+    price: int = 0
     failure: dict[str, Any] | None = None
     forgotten: bool = False
     """Whether it was sold and never stored."""
@@ -95,16 +98,23 @@ class Shop:
         self.peak = 0
         self.submitting = self.most_submitting = 0
         self.client = 0
+        self.credits: int = options.credits
+        self.elsewhere = 0
         self._ledger = Log(Path(options.ledger))
         self.lock = threading.Condition()
 
-    def sell(self, body: dict[str, Any], raw: bytes) -> Task:
+    @property
+    def used(self) -> int:
+        """Credits: a task is paid for when it is accepted, and paid back when it fails."""
+        return sum(task.price for task in self.tasks.values() if task.failure is None) + self.elsewhere
+
+    def sell(self, body: dict[str, Any], raw: bytes, price: int) -> Task:
         """Write the sale down; from here on it has to be paid for."""
         with self.lock:
             number, now = len(self.tasks) + 1, clock()
             share = int.from_bytes(hashlib.sha256(str(number).encode()).digest()[:4], "big") / 2**32
             service = (SHORTEST + (LONGEST - SHORTEST) * share) / self.speed
-            task = Task(number, f"task_{secrets.token_hex(8)}-{number}", body, now, now + service)
+            task = Task(number, f"task_{secrets.token_hex(8)}-{number}", body, now, now + service, price)
             self.tasks[task.id] = task
             self.peak = max(self.peak, sum(not one.told for one in self.tasks.values()))
             sha256 = hashlib.sha256(raw).hexdigest()
@@ -145,7 +155,7 @@ class Shop:
         with self.lock:
             untold = sum(not task.told for task in self.tasks.values())
             peaks = {"peak": self.peak, "most_submitting": self.most_submitting}
-            return {"tasks": len(self.tasks), "untold": untold, **peaks}
+            return {"tasks": len(self.tasks), "untold": untold, "used": self.used, **peaks}
 
 
 class Dropped(Exception):
@@ -289,7 +299,12 @@ class Handler(BaseHTTPRequestHandler):
             if url.startswith(self.shop.url) and urlsplit(url).path not in self.shop.uploads:
                 self._refuse(400, "invalid_request", f"no such upload: {url}")
                 return
-        sold = self.shop.sell(body, self.raw)
+        with self.shop.lock:
+            price = CREDITS[rules.billing_key(body)] * body["duration"] // 5
+            if self.shop.used + price > self.shop.credits:
+                self._refuse(402, "insufficient_quota", "the account has not enough credits")
+                return
+            sold = self.shop.sell(body, self.raw, price)
         sold.forgotten = the(self.faults, "forget") is not None
         self._signal("accepted")
         if the(self.faults, "drop"):
@@ -348,8 +363,8 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, {"success": True, "message": "", "data": data})
 
     def _balance(self, name: str, task: Task | None) -> None:
-        used = float(len(self.shop.tasks))
-        credits = {"remain_credits": 1e6 - used, "used_credits": used, "credits_per_usd": 200}
+        used, given = self.shop.used, self.shop.credits
+        credits = {"remain_credits": given - used, "used_credits": used, "credits_per_usd": 200}
         self._json(200, {"success": True, "unlimited_quota": False, **credits})
 
     def _download(self, name: str, task: Task | None) -> None:
@@ -380,6 +395,10 @@ class Handler(BaseHTTPRequestHandler):
             with shop.lock:
                 shop.client = int(self.raw)
                 shop.lock.notify_all()
+        elif path == "/__credits":
+            shop.credits = int(self.raw)
+        elif path == "/__elsewhere":
+            shop.elsewhere = int(self.raw)
         elif path == "/__open":
             shop.open.set()
         elif path == "/__clip" and (task := shop.find(self.query["task"][0])):
@@ -460,6 +479,7 @@ def main() -> None:
     parser.add_argument("--stored-after", type=float, default=0.0, help="seconds until a sale can be found by it")
     parser.add_argument("--frames", choices=("image_urls", "image_with_roles"), default="image_urls")
     parser.add_argument("--pad", type=int, default=0, help="bytes to add to every clip")
+    parser.add_argument("--credits", type=int, default=10**9, help="what the account may use in all")
     parser.add_argument("--signed-uploads", action="store_true")
     options = parser.parse_args()
     server = Server(options.port, Shop(options))

@@ -119,6 +119,19 @@ class Server:
         """Whom signals are for."""
         self._call("PUT", "/__client", str(pid).encode())
 
+    def top_up(self, credits: int) -> None:
+        """The account may use so much in all."""
+        self._call("PUT", "/__credits", str(credits).encode())
+
+    def use_elsewhere(self, credits: int) -> None:
+        """Somebody else uses the key too."""
+        self._call("PUT", "/__elsewhere", str(credits).encode())
+
+    @property
+    def used(self) -> int:
+        """Credits that the account has used, less what was given back."""
+        return int(json.loads(self._call("GET", "/__state"))["used"])
+
     def open(self) -> None:
         """Let the requests that wait go on."""
         self._call("PUT", "/__open")

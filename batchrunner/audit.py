@@ -1,0 +1,128 @@
+"""How the balance moved, and what explains it. Pure; the balance is in the account's credits, prices in micro-units.
+
+A purchase moves what the account has *used*: up when it is accepted, down again when its task fails (API facts §4). When
+exactly is not told, but between which moments is. A reading of the balance at which no purchase was between two such
+moments is *quiet*, and between two quiet readings the balance has moved by exactly the purchases that were made in that time
+and kept: everything that failed was charged and paid back within it. That holds whoever learned of an end when, and over
+as many runs as lie between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+from batchrunner.model import LedgerEntry, Reading
+
+CREDITS_PER_USD = 200
+"""ToAPIs, whatever unit the rest of a balance is in (API facts §3)."""
+CREDITS = "CREDITS"
+"""The currency of prices that are in the account's credits themselves."""
+LATE = timedelta(minutes=15)
+"""As long an unanswered request may still be on its way (reliability notes §2.4)."""
+
+_NEVER_BOUGHT = frozenset({"returned", "refused", "absent"})
+_UNKNOWN = frozenset({"open", "unanswered", "abandoned"})
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
+
+
+def credits(price: int | None, currency: str | None) -> Fraction | None:
+    """A price in credits; None without one, and in a currency that credits are not tied to."""
+    unit = (currency or "").upper()
+    if price is None or unit not in ("USD", CREDITS):
+        return None
+    return Fraction(price, 1_000_000) * (CREDITS_PER_USD if unit == "USD" else 1)
+
+
+def moving(entry: LedgerEntry) -> tuple[datetime, datetime] | None:
+    """Between which moments the purchase may have moved the balance; None when it never did."""
+    start = entry.intended_at
+    if entry.outcome in _NEVER_BOUGHT:
+        return None
+    if entry.outcome in ("open", "unanswered"):
+        return start, _FOR_EVER
+    if entry.charge == "released":
+        return start, entry.settled_at or _FOR_EVER
+    return start, entry.answered_at or entry.settled_at or start + LATE
+
+
+def quiet(readings: Iterable[Reading], entries: Iterable[LedgerEntry]) -> list[Reading]:
+    """The readings at which nothing was on its way, in order."""
+    spans = [span for entry in entries if (span := moving(entry)) is not None]
+    return [one for one in readings if not any(start < one.at < end for start, end in spans)]
+
+
+def kept(entries: Iterable[LedgerEntry], start: datetime, end: datetime) -> list[LedgerEntry]:
+    """What was bought between two quiet readings and not given back."""
+    bought = (entry for entry in entries if entry.charge != "released" and entry.outcome not in _UNKNOWN)
+    return [entry for entry in bought if start <= entry.intended_at < end]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What the account used since a quiet reading, and what explains it."""
+
+    since: datetime
+    charged: int
+    """Credits; less than nothing when more came back than was bought."""
+    tasks: int
+    explained: Fraction | None
+    """Credits; None when some task has no price in credits."""
+    in_doubt: int
+    """Purchases of which nobody knows whether they were charged."""
+    running: int = 0
+    """Tasks among `tasks` that have not ended: their money may come back."""
+
+    @property
+    def unexplained(self) -> Fraction | None:
+        return None if self.explained is None else self.charged - self.explained
+
+
+def audit(
+    readings: Sequence[Reading], entries: Sequence[LedgerEntry], *, started: datetime, ended: Reading
+) -> Audit | None:
+    """The audit of a run; None when there is no reading, at its start or before, to count from.
+
+    Where tasks of earlier runs ended in this one it begins before them, so that what came back for them is counted too.
+    """
+    known = [entry for entry in entries if entry.outcome not in ("open", "unanswered")]
+    calm = [one for one in quiet(readings, known) if one.at <= started]
+    if not calm:
+        return None
+    first = calm[-1]
+    bought = kept(entries, first.at, ended.at)
+    prices = [credits(entry.price, entry.currency) for entry in bought]
+    explained = None if any(one is None for one in prices) else sum((one for one in prices if one), Fraction(0))
+    doubts = [entry for entry in entries if entry.outcome in _UNKNOWN and entry.intended_at >= first.at - LATE]
+    return Audit(
+        since=first.at,
+        charged=ended.used - first.used,
+        tasks=len(bought),
+        explained=explained,
+        in_doubt=len(doubts),
+        running=sum(entry.charge == "committed" for entry in bought),
+    )
+
+
+def amount(value: Fraction | int) -> str:
+    """Credits as people write them."""
+    return str(int(value)) if value == int(value) else f"{float(value):.2f}"
+
+
+def sentence(found: Audit, *, exclusive: bool) -> str:
+    """The audit line: what was charged and what explains it, or why that cannot be said."""
+    charged, unexplained = amount(found.charged), found.unexplained
+    tasks = f"{found.tasks} task{'' if found.tasks == 1 else 's'}"
+    if unexplained is None:
+        return f"charged {charged} credits for {tasks}; not auditable: they have no price in USD or credits"
+    line = f"charged {charged} credits; {tasks} explain{'s' if found.tasks == 1 else ''} {amount(found.explained or 0)}"
+    line += f"; unexplained {amount(unexplained)}; in doubt {found.in_doubt}"
+    if unexplained == 0 or found.in_doubt:
+        return line
+    if found.running:
+        return f"{line}; {found.running} still running, whose money may have come back already"
+    if exclusive:
+        return f"{line}: the prices are not the account's (batchrunner cost --calibrate), or the key is not exclusive"
+    return f"{line}; not auditable: the key is not known to be exclusive, or the prices are not the account's"
