@@ -276,6 +276,7 @@ class Session:
                     limit=self.request.limit,
                     caps=self.caps,
                     run_id=run_id,
+                    retries=self.manifest.retries,
                     exclusive_key=self.manifest.exclusive_key or self.request.emulator,
                     deadline=self.ends_at,
                     settle=self.limits.lasting(self.request.settle),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from batchrunner import app, costs
-from batchrunner.cli import tables
+from batchrunner.cli import calibration, tables
 from batchrunner.cli.params import Duration, batch_argument, database_option
 from batchrunner.cli.words import put
 from batchrunner.costs import By, Sum
@@ -45,9 +45,17 @@ ENTRY = (
 @click.option("--since", type=Duration(), metavar="7d", help="Only what was bought since then: 12h, 7d.")
 @click.option("--by", type=click.Choice([one.value for one in By]), default=By.BATCH.value, show_default=True)
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-def command(batch: str | None, database: Path | None, since: timedelta | None, by: str, form: str) -> ExitCode:
+@click.option("--calibrate", is_flag=True, help="Work out prices from how the balance moved; changes nothing.")
+def command(
+    batch: str | None, database: Path | None, since: timedelta | None, by: str, form: str, calibrate: bool
+) -> ExitCode:
     """What BATCH cost, or everything in the database. It only reads, and never waits for a run."""
     start = None if since is None else app.now() - since
+    if calibrate:
+        with app.looking(database) as store:
+            for line in calibration.lines(store, since=start):
+                put(line + "\n")
+        return ExitCode.DONE
     with ExitStack() as stack:
         if batch is None:
             store, batch_id = stack.enter_context(app.looking(database)), None

@@ -5,6 +5,7 @@ Rules of the whole file are checked here; rules of a single clip in `expand`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import time, timedelta
@@ -17,7 +18,7 @@ from batchrunner.diagnostic import Severity
 from batchrunner.manifest import folders, names, template, validate
 from batchrunner.manifest.money import CURRENCY, Prices, micro
 from batchrunner.manifest.reader import Document, Loc, read
-from batchrunner.manifest.schema import JobEntry, LimitsSection, ManifestFile, PriceTable
+from batchrunner.manifest.schema import JobEntry, LimitsSection, ManifestFile, PriceTable, RetrySection
 from batchrunner.manifest.source import Source
 from batchrunner.model import FrameDialect
 from batchrunner.settings import GROUPS, Limits
@@ -51,6 +52,8 @@ class Manifest:
     """What may be spent, in the prices' currency."""
     on_doubt: str
     """`hold` or `resend`: what becomes of doubts that the provider does not find."""
+    retries: Mapping[str, int]
+    """How often a job is bought again by itself after its task failed for a reason."""
     deadline: time | None
     max_duration: timedelta | None
     """When a run begins nothing more, where the command does not say otherwise."""
@@ -106,6 +109,7 @@ def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[
         prices=prices,
         caps=rules.caps(file, prices),
         on_doubt=file.on_doubt or "hold",
+        retries=retries(file.retry),
         deadline=section.deadline,
         max_duration=section.max_duration,
         document=document,
@@ -151,6 +155,14 @@ def limits(section: LimitsSection) -> Limits:
         uploads=_given(section.uploads, built_in.uploads),
         stop_after_failures=section.stop_after_failures,
     )
+
+
+def retries(section: RetrySection | None) -> dict[str, int]:
+    """Tries by the reason of a failure; what is not named, above all a refused prompt, is never tried again."""
+    if section is None:
+        return {}
+    given = {"capacity": section.capacity, "task_failed": section.generation}
+    return {reason: times for reason, times in given.items() if times}
 
 
 def _given(value: T | None, default: T) -> T:

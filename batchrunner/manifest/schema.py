@@ -19,6 +19,7 @@ Ratio = Annotated[AspectRatio, Field(strict=False)]
 Dialect = Annotated[FrameDialect, Field(strict=False)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Slots = Annotated[int, Field(ge=1, le=1_000)]
+Again = Annotated[int, Field(ge=0, le=10)]
 PerSecond = Annotated[float, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
 Amount = Annotated[float, Field(ge=0, le=1_000_000_000)]
@@ -243,6 +244,15 @@ class ProviderSection(Section):
     )
 
 
+class RetrySection(Section):
+    """How often a clip that the provider failed is bought again by itself, each time as a new purchase."""
+
+    capacity: Again | None = Field(
+        default=None, description="After a task that found no place at the provider; default 0"
+    )
+    generation: Again | None = Field(default=None, description="After a task that failed at the provider; default 0")
+
+
 class PriceTable(Section):
     """A price for each thing that the API page bills."""
 
@@ -300,4 +310,5 @@ class ManifestFile(Section):
         description="What becomes of a submission that may have been paid for and is not found: hold (for a person, unless "
         "the balance shows that it was not charged; default) or resend (with the same id, without a look at the balance)",
     )
+    retry: RetrySection | None = Field(default=None, description="What is bought again by itself after a failure")
     jobs: Annotated[list[JobEntry], Field(min_length=1)] = Field(description="The clips to make")

@@ -90,6 +90,7 @@ _SECTIONS: dict[str, type[schema.Section]] = {
     "per_second": schema.PriceTable,
     "per_request": schema.PriceTable,
     "budget": schema.BudgetSection,
+    "retry": schema.RetrySection,
 }
 
 
@@ -121,6 +122,7 @@ _HOMES = {
         ("metadata", schema.Metadata),
         ("limits", schema.LimitsSection),
         ("budget", schema.BudgetSection),
+        ("retry", schema.RetrySection),
         ("prices", schema.PricesSection),
         ("frames", schema.FramePaths),
         ("output", schema.BatchOutput),
@@ -132,7 +134,6 @@ _HOMES = {
 
 
 _LATER = {
-    "retry": "what is free is tried again by itself; a failed clip is bought again only when you say so",
     "notify": "look at the exit code, or let what starts the run tell you",
     "window": 'write `limits: {deadline: "06:30"}` and start the run when the window opens',
     "canary": "try one clip first: `run --limit 1`",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 
 import anyio
 
 from batchrunner import answers
 from batchrunner.envelope import retry_after
+from batchrunner.model import Job, Moment
 from batchrunner.polling import backoff, has_vanished, next_look
 from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
@@ -24,6 +27,16 @@ STRANGERS = (
 )
 QUERY_BACKOFF, QUERY_BACKOFF_CAP = 10.0, 120.0
 """Seconds to hold all questions after a 429 that does not say how long (API facts §1)."""
+
+
+AGAIN = "bought again by the manifest's `retry`:"
+"""How a job's history names what no person ordered."""
+
+
+def _retried(history: Sequence[Moment]) -> int:
+    """How often the job was bought again by itself since a person last asked for it."""
+    orders = [moment.note or "" for moment in history if moment.event == JobEvent.RETRIED]
+    return len(list(takewhile(lambda note: note.startswith(AGAIN), reversed(orders))))
 
 
 async def question(context: Context, name: str) -> Exchange:
@@ -157,12 +170,27 @@ class Asker:
 
     async def _task_failed(self, flight: Flight, reason: str, message: str) -> None:
         context = self._context
-        await context.writer.run(
-            context.store.record_task_failed, flight.job.id, reason=reason, message=message, now=context.now()
-        )
+        again = await context.writer.run(self._record_failure, flight.job, reason, message)
         flight.job = context.moved(flight.job, JobEvent.TASK_FAILED, reason=reason, message=message)
         if reason == "capacity":
             context.crowded()
+        if again and Stop.FAILURES not in context.board.stops:
+            context.held("retry", f"{flight.job.key}: {again}")
+        if again:
+            context.moved(flight.job, JobEvent.RETRIED, reason=reason, message=again)
+
+    def _record_failure(self, job: Job, reason: str, message: str) -> str:
+        """The failure and, where the manifest opens its class, the wish to buy again: both or neither are durable."""
+        store, now = self._context.store, self._context.now()
+        allowed = self._context.options.retries.get(reason, 0)
+        with store.transaction():
+            store.record_task_failed(job.id, reason=reason, message=message, now=now)
+            tried = _retried(store.history(job.id)) if allowed else 0
+            if tried >= allowed or not job.wanted:
+                return ""
+            note = f"{AGAIN} {tried + 1} of {allowed} after {reason}"
+            store.record_retried(job.id, note=note, now=now)
+        return note
 
     async def _missing(self, flight: Flight, now: float) -> None:
         context = self._context

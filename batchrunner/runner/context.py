@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -43,6 +43,8 @@ class Options:
     caps: Caps = NO_CAPS
     exclusive_key: bool = False
     """Whether the key is used by nobody else, says the manifest."""
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """How often a job is bought again by itself after its task failed for a reason."""
     run_id: int | None = None
     """This run in the database, for what one run may spend."""
     deadline: datetime | None = None

@@ -234,6 +234,9 @@ class Store(Protocol):
     def readings(self, endpoint: str, account: str) -> list[Reading]:
         """The readings of one account, the oldest first."""
 
+    def accounts(self) -> list[tuple[str, str]]:
+        """Endpoint and account of all readings."""
+
     def charges(self, endpoint: str) -> list[Purchase]:
         """Every submission, of all batches there, that was or may have been charged, the oldest first."""
 

@@ -26,6 +26,9 @@ class Evidence(Tables):
     def readings(self, endpoint: str, account: str) -> list[Reading]:
         return [reading for place, whose, reading in self._readings.values() if (place, whose) == (endpoint, account)]
 
+    def accounts(self) -> list[tuple[str, str]]:
+        return sorted({(endpoint, account) for endpoint, account, _ in self._readings.values()})
+
     def charges(self, endpoint: str) -> list[Purchase]:
         owners = {attempt_id: row for row in self._rows.values() for attempt_id in row.attempts}
         return [

@@ -28,6 +28,10 @@ class Evidence(Questions):
         )
         return [Reading(at=datetime.fromisoformat(row["at"]), used=row["used"]) for row in rows]
 
+    def accounts(self) -> list[tuple[str, str]]:
+        rows = self._rows("SELECT DISTINCT endpoint, account FROM readings ORDER BY 1, 2")
+        return [(row["endpoint"], row["account"]) for row in rows]
+
     def charges(self, endpoint: str) -> list[Purchase]:
         sql = f"""
             SELECT attempts.billing_key, attempts.seconds, intended_at, outcome, rule IN ('R1', 'R2') AS prompt,

@@ -134,7 +134,6 @@ values("full_width", "mode duration aspect_ratio audio takes priority", "５", "
 values("spoken", "mode duration aspect_ratio audio", "很好", "很长", "五颜六色")
 tail(
     "not_in_this_version",
-    "retry: {max_attempts: 4}\n",
     "notify: {on: [failed]}\n",
     "window: 22:00\n",
     "canary: true\n",

@@ -58,6 +58,31 @@ async def test_a_task_that_stays_unknown_is_given_up_after_half_an_hour_and_stay
     assert len(world.provider.tries("a")) == 1
 
 
+async def fail_first(world, times, message="it failed"):
+    """The first tasks of the job fail, the others do not."""
+    world.provider.script.write("poll", "a", *[saying("failed", error={"code": "x", "message": message})] * times)
+    return await world.run(retries={"task_failed": 2, "capacity": 1}, price=lambda job: 100)
+
+
+async def test_a_failed_task_is_bought_again_as_often_as_the_manifest_says(world):
+    world = world("a")
+    outcome = await fail_first(world, 2)
+    assert outcome.counts == {JobState.DONE: 1}
+    assert len({post.purchase_id for post in world.provider.posts("a")}) == 3
+    assert [(one.charge, one.price) for one in world.store.attempts(1)] == [("released", 100)] * 2 + [("spent", 100)]
+    notes = [moment.note for moment in world.store.history(1) if moment.event == "retried"]
+    assert notes[-1] == "bought again by the manifest's `retry`: 2 of 2 after task_failed"
+
+
+@pytest.mark.parametrize(("times", "message"), [(3, "it failed"), (1, "content policy violation")])
+async def test_it_is_bought_no_more_often_and_a_refused_prompt_never(world, times, message):
+    world = world("a")
+    assert (await fail_first(world, times, message)).counts == {JobState.FAILED: 1}
+    assert len(world.provider.posts("a")) == times
+    world.store.record_retried(1, note="me", now=EPOCH)
+    assert (await world.run()).counts == {JobState.DONE: 1}
+
+
 async def test_misses_begin_anew_after_any_other_answer(world):
     world = world("a", service=(0.8 * HOUR, 0.8 * HOUR))
     world.provider.script.write("poll", "a", *[*[MISSING] * 20, None] * 5)
