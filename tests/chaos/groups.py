@@ -146,7 +146,7 @@ def answered_badly(case: Case) -> Tally:
             life.tally.strikes += sum(fault["do"] == "mangle" for fault in faults)
             life.undisturbed()
         shop.set_faults()
-        life.end(may_doubt=True)
+        life.end()
         life.tally.seconds = time.monotonic() - began
         return life.tally
 
@@ -162,7 +162,7 @@ def _faults(case: Case, life: Life, operators: list[str]) -> Iterator[list[dict]
         for number, job in enumerate(life.jobs):
             image = life.frames / f"{number}.png"
             picture(image, f"#{number * 997 % (1 << 24):06x}")
-            job["image"] = str(image)
+            job["frames"] = {"first": str(image)}
         life.write_manifest()
         yield [{"on": "upload", "do": "mangle", "by": name, "first": n + 1} for n, name in enumerate(operators)]
         return

@@ -26,6 +26,9 @@ from .evidence import Evidence, Said
 from .launch import Child, Hang
 
 SLOTS = 4
+COMES_TO_AN_END = "I16 the same command comes to an end, and then buys nothing"
+RUNS_FOR_A_DOUBT = 3
+"""Runs that may look for evidence; what is in doubt then is left to a person."""
 RUNS_TO_THE_END = 25
 """Undisturbed runs after which a batch that is not settled never will be."""
 CHANCES: tuple[dict[str, Any], ...] = (
@@ -212,25 +215,23 @@ class Life:
         self.tally.worst = max(self.tally.worst, sum(job["state"] == "submitting" for job in evidence.jobs))
         self._jobs_before = len(evidence.jobs)
 
-    def end(self, *, may_doubt: bool) -> None:
-        """Undisturbed runs until all is settled; then once more, which must buy nothing."""
+    def end(self) -> None:
+        """Undisturbed runs until all is settled, or held for a person; then once more, which must buy nothing."""
+        held = 0
         for _ in range(RUNS_TO_THE_END):
             said = self.undisturbed()
-            if said.code in (0, 3) or self.tally.violations:
-                break
-            if said.code == 11 and may_doubt:
+            held += said.code == 11
+            if said.code in (0, 3) or held == RUNS_FOR_A_DOUBT or self.tally.violations:
                 break
         else:
-            self._found(
-                [Violation("I16 the same command comes to an end", f"exit code {said.code}: {said.text[-300:]}")]
-            )
-        bought, posted = len(self.shop.sales()), self._posts()
-        if self.tally.violations:
-            return
-        again = self.undisturbed()
-        if (len(self.shop.sales()), self._posts()) != (bought, posted) or again.code != said.code:
-            self._found([Violation("I16 the same command comes to an end", f"run again: {again.text[-300:]}")])
+            self._found([Violation(COMES_TO_AN_END, f"exit code {said.code}: {said.text[-300:]}")])
         self.tally.in_doubt_left = sum(job["state"] == "in_doubt" for job in self.evidence().jobs)
+        if self.tally.in_doubt_left or self.tally.violations:  # another run may yet settle it, and send it again
+            return
+        bought = len(self.shop.sales()), self._posts()
+        again = self.undisturbed()
+        if (len(self.shop.sales()), self._posts()) != bought or again.code != said.code:
+            self._found([Violation(COMES_TO_AN_END, f"run again: {again.text[-300:]}")])
 
     def _posts(self) -> int:
         return sum(line["kind"] == "submit" for line in self.shop.requests())
@@ -257,7 +258,7 @@ def phase_of(life: Life, seen: int) -> str:
     return "starting" if life.shop.traffic() or not states else max(states, key=lambda state: states[state])
 
 
-def lived(case: Case, trouble: Trouble, *, may_doubt: bool = True, stopped: bool = False) -> Tally:
+def lived(case: Case, trouble: Trouble, *, stopped: bool = False) -> Tally:
     """Live a case in a folder that is thrown away."""
     began = time.monotonic()
     launch.preload()
@@ -270,9 +271,9 @@ def lived(case: Case, trouble: Trouble, *, may_doubt: bool = True, stopped: bool
                 if life.tally.violations:
                     break
             if not life.tally.violations:
-                life.end(may_doubt=may_doubt)
+                life.end()
         except Hang as hang:
-            life.tally.violations.append(Violation("I16 the same command comes to an end", str(hang)))
+            life.tally.violations.append(Violation(COMES_TO_AN_END, str(hang)))
         life.tally.seconds = time.monotonic() - began
         return life.tally
 
