@@ -140,6 +140,7 @@ def answered_badly(case: Case) -> Tally:
         shop = stack.enter_context(providers.independent(folder / "provider", clips, seed=case.seed))
         jobs = [{"id": f"job-{number}", "prompt": f"[{number}] {name}"} for number, name in enumerate(operators)]
         life = Life(case, folder, shop, jobs=jobs[:1] if case.detail == "balance" else jobs)
+        life.patience = 300  # uploads are tried again after seconds, two at once
         life.exact = case.detail != "download"  # a changed byte in the middle of a clip is nobody's to see
         for faults in _faults(case, life, operators):
             shop.set_faults(*faults)

@@ -88,7 +88,7 @@ def preload() -> None:
     import batchrunner.media.clips
     from batchrunner import breaker
 
-    breaker.PROBES = tuple(wait / 400 for wait in breaker.PROBES)
+    breaker.PROBES = (breaker.PROBES[0] / 400,)
     context = httpx.create_ssl_context()
     default.create_ssl_context = lambda *given, **named: context  # type: ignore[attr-defined]
     assert all((anyio._backends._asyncio, av, batchrunner, httpcore, sqlite_utils))

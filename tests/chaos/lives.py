@@ -122,6 +122,7 @@ class Life:
         self.jobs = jobs or prompts.jobs(case.jobs)
         self.jobs[0]["id"] = "taken"
         self.tally = Tally(case=case, jobs=len(self.jobs))
+        self.patience = launch.PATIENCE
         self.exact = True
         """Whether clips must be byte for byte what was sold."""
         self.stopped = False
@@ -238,7 +239,7 @@ class Life:
 
     def undisturbed(self) -> Said:
         """One run to its end."""
-        said = self.start().wait()
+        said = self.start().wait(self.patience)
         self.said.append(said)
         self._found(checker.check_ended(self.evidence()))
         return said
