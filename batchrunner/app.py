@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from batchrunner.errors import UsageError
 from batchrunner.manifest import Loaded, Options, Prices, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
-from batchrunner.model import Batch, FrameDialect, Money
+from batchrunner.model import Batch, FrameDialect, Money, WantedJob
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
@@ -30,6 +30,7 @@ from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.mounts import ALLOW
 from batchrunner.store.shelf import DiskShelf
 from batchrunner.store.sqlite import SqliteStore
+from batchrunner.takes import with_asked
 
 DATABASE = Path(".batchrunner/batchrunner.db")
 REHEARSAL_DATABASE = Path(".batchrunner/rehearsal.db")
@@ -140,7 +141,7 @@ def _session(
         folder=folder,
         store=store,
         batch=batch,
-        plan=store.compare(batch.id, loaded.jobs),
+        plan=store.compare(batch.id, _wanted(loaded, store.asked(batch.id))),
         purchases=store.purchases(only=request.only, tags=request.tags, limit=request.limit),
         limits=limits.scaled(request.speed) if request.emulator else limits,
         environ=environ,
@@ -150,6 +151,11 @@ def _session(
         connect=rehearse(database, manifest.frames) if rehearse else partial(_connect, environ, manifest.frames),
         clock=now,
     )
+
+
+def _wanted(loaded: Loaded, asked: Sequence[WantedJob]) -> Iterable[WantedJob]:
+    """What the manifest asks for and what persons asked for beside it; the manifest's own list when that is all."""
+    return with_asked(loaded.jobs, asked) if asked else loaded.jobs
 
 
 async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: AsyncExitStack) -> Provider:

@@ -21,7 +21,7 @@ LAYERS = (
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "audit", "media.*", "outputs"},
-    {"selection", "costs", "calibrate"},
+    {"selection", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"providers.addresses"},
     {"store.*", "providers.http", "emulator.*"},

@@ -23,6 +23,7 @@ COMMANDS = {
     "fetch": "Collect finished work again, free of charge.",
     "doubt": "Submissions whose answer was lost: look them up, decide.",
     "retry": "Buy failed jobs again: shows the price and asks.",
+    "reroll": "Buy more takes of jobs, with another prompt if you like; old files stay.",
     "cancel": "Send nothing more; what is in flight is still collected.",
     "doctor": "Whether key, disk, database and network are ready.",
     "policy": "What each outcome of a paid request means, row by row.",

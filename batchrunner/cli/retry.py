@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from batchrunner.cli.consent import consent
 from batchrunner.cli.params import database_option, jobs_argument
 from batchrunner.cli.words import plural, say
 from batchrunner.errors import ExitCode, UsageError
-from batchrunner.model import Batch, Job
+from batchrunner.model import Batch, Job, WantedJob
 from batchrunner.report import summary
 from batchrunner.report.summary import PAID_FAILURES
 from batchrunner.states import JobState
@@ -60,13 +61,13 @@ def _show(store: Store, batch: Batch, jobs: list[Job], database: Path | None) ->
         say(f"  {count} {reason}: {', '.join(keys[:5])}{' …' if count > 5 else ''}", err=True)
     seconds = plan.billed_seconds(plan.purchases(jobs))
     bill = " · ".join(f"{key} {total} s" for key, total in sorted(seconds.items()))
-    say(f"  buys {bill} anew{_price(store, batch, jobs)}", err=True)
+    say(f"  buys {bill} anew{price_of(store, batch, jobs)}", err=True)
     if any(job.reason in PAID_FAILURES for job in jobs):
         free = following("fetch", batch.name, "--failed", database=database)
         say(f"  free of charge, and worth trying first: {free}", err=True)
 
 
-def _price(store: Store, batch: Batch, jobs: list[Job]) -> str:
+def price_of(store: Store, batch: Batch, jobs: Sequence[Job | WantedJob]) -> str:
     """By what the batch has paid for such clips; `run` asks again with the manifest's own prices."""
     paid = {_kind(job): job.price for job in store.jobs(batch.id, wanted_only=False) if job.price is not None}
     prices = [paid.get(_kind(job)) for job in jobs]
@@ -77,7 +78,7 @@ def _price(store: Store, batch: Batch, jobs: list[Job]) -> str:
     return f": {summary.amount(sum(known), batch.currency)}{rest}"
 
 
-def _kind(job: Job) -> tuple[str, int]:
+def _kind(job: Job | WantedJob) -> tuple[str, int]:
     return job.request.billing_key, job.request.duration
 
 

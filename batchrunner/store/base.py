@@ -176,6 +176,15 @@ class Store(Protocol):
     def adopt(self, batch_id: int, *, now: datetime) -> None:
         """`apply` what the comparison found, once."""
 
+    def add_takes(self, job_id: int, takes: Sequence[WantedJob], *, note: str, now: datetime) -> None:
+        """More takes of a job, pending, in its batch, because a person asks for them: whatever the manifest says.
+
+        `StorageError` without a note, and when a wanted job has the key of one of them.
+        """
+
+    def asked(self, batch_id: int) -> list[WantedJob]:
+        """The wanted jobs that a person asked for."""
+
     # questions
 
     def job(self, job_id: int) -> Job: ...

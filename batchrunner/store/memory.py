@@ -165,6 +165,30 @@ class MemoryStore(Evidence, Books):
         )
         self._place(Row(job=job, batch_id=batch_id, position=wanted.position))
 
+    def add_takes(self, job_id: int, takes: Sequence[WantedJob], *, note: str, now: datetime) -> None:
+        if not note.strip(" "):
+            raise broken_rule(NAME, UNEXPLAINED)
+        batch_id = self._rows[job_id].batch_id
+        with self.transaction():
+            for wanted in takes:
+                self._add(batch_id, wanted)
+                row = self._rows[len(self._rows)]
+                self._put(self._rows, row.job.id, replace(row, take_of=job_id, asked=note))
+
+    def asked(self, batch_id: int) -> list[WantedJob]:
+        rows = [row for row in self._rows.values() if row.batch_id == batch_id and row.asked and row.job.wanted]
+        return [
+            WantedJob(
+                key=row.job.key,
+                fingerprint=row.job.fingerprint,
+                request=row.job.request,
+                output=row.job.output,
+                position=row.position,
+                tags=row.job.tags,
+            )
+            for row in rows
+        ]
+
     # transitions
 
     def recover(self, batch_id: int, *, now: datetime) -> int:

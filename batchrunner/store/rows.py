@@ -147,6 +147,17 @@ def to_job(row: sqlite3.Row) -> Job:
     )
 
 
+def to_wanted(row: sqlite3.Row) -> WantedJob:
+    return WantedJob(
+        key=row["key"],
+        fingerprint=row["fingerprint"],
+        request=requests.from_json(row["request"]),
+        output=row["output"],
+        position=row["position"],
+        tags=to_words(row["tags"]),
+    )
+
+
 def _to_clip(row: sqlite3.Row) -> Clip | None:
     if row["clip_path"] is None:
         return None

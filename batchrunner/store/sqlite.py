@@ -6,7 +6,7 @@ Plain parameterised SQL on one connection; sqlite-utils makes the schema (`schem
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from os import PathLike
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from batchrunner.budget import Caps, passed
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, ReplayProof
+from batchrunner.model import Answer, Asset, Batch, Clip, Intent, ReplayProof, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import NO_TAGS, Changes
 from batchrunner.store.connect import open_for_reading, open_for_writing
-from batchrunner.store.faults import told_as_storage_error
+from batchrunner.store.faults import broken_rule, told_as_storage_error
 from batchrunner.store.highwater import HighWater
 from batchrunner.store.ledger import (
     ASKED_ANEW,
@@ -28,18 +28,22 @@ from batchrunner.store.ledger import (
     CRASH_REASON,
     CRASH_RULE,
     EXPLAINED,
+    UNEXPLAINED,
     UNSENT,
     Charge,
 )
 from batchrunner.store.queries import PAGE
 from batchrunner.store.rows import (
     BATCH_COLUMNS,
+    JOB_COLUMNS,
     WANTED_COLUMNS,
     answer_columns,
     clip_columns,
     to_batch,
     to_text,
+    to_wanted,
     to_words,
+    wanted_columns,
 )
 from batchrunner.store.sqlite_books import Books
 from batchrunner.store.sqlite_evidence import Evidence
@@ -200,6 +204,23 @@ class SqliteStore(Staging, Evidence, Books):
             columns["purchase_id"] = None  # another clip, or another try after a final answer, is another purchase
         self._update(job_id, columns)
         self._move(job_id, JobEvent.RETRIED, now=now, note=ASKED_ANEW, columns=UNSENT)
+
+    def add_takes(self, job_id: int, takes: Sequence[WantedJob], *, note: str, now: datetime) -> None:
+        if not note.strip(" "):
+            raise broken_rule(str(self._path), UNEXPLAINED)
+        names = ", ".join(WANTED_COLUMNS)
+        sql = f"""
+            INSERT INTO jobs (batch_id, take_of, asked, created_at, updated_at, {names})
+            SELECT batch_id, id, :asked, :now, :now, {", ".join(f":{name}" for name in WANTED_COLUMNS)}
+            FROM jobs WHERE id = :take_of
+        """
+        with self.transaction():
+            for wanted in takes:
+                self._run(sql, {**wanted_columns(wanted), "take_of": job_id, "asked": note, "now": to_text(now)})
+
+    def asked(self, batch_id: int) -> list[WantedJob]:
+        sql = f"SELECT {JOB_COLUMNS} FROM jobs WHERE batch_id = ? AND take_of IS NOT NULL AND wanted = 1 ORDER BY id"
+        return [to_wanted(row) for row in self._rows(sql, (batch_id,))]
 
     # transitions
 

@@ -477,6 +477,23 @@ def test_the_ledger_has_every_purchase_and_what_became_of_it(store):
     assert list(store.ledger(99)) == []
 
 
+def test_a_take_that_a_person_asked_for_is_a_job_of_the_batch(store):
+    batch_id, a = new_batch(store, "a")
+    take = replace(wanted("a/t2", 0, prompt="closer"), tags=("night",), place=None)
+    with pytest.raises(StorageError):
+        store.add_takes(a, [take], note=" ", now=NOW)
+    store.add_takes(a, [take], note=WORDS, now=NOW)
+    with pytest.raises(StorageError):
+        store.add_takes(a, [take], note=WORDS, now=NOW)
+    assert store.asked(batch_id) == [take]
+    assert [job.key for job in store.sendable(batch_id, now=NOW, limit=9)] == ["a", "a/t2"]
+    store.record_intent(a, intent(), cap=None, now=NOW)
+    (bought,) = store.ledger()
+    assert bought.is_rerolled
+    moved = store.compare(batch_id, [wanted("a"), *store.asked(batch_id)])
+    assert (moved.orphaned, moved.to_send) == (0, 1)
+
+
 def test_other_currencies_have_caps_of_their_own(store):
     _, a = new_batch(store, "a", name="dollars")
     assert store.record_intent(a, on(DAY, "pa"), cap=None, now=NOW)
