@@ -15,7 +15,7 @@ PACKAGE = Path(batchrunner.__file__).parent
 LAYERS = (
     {"diagnostic"},
     {"errors"},
-    {"redaction", "durable", "process"},
+    {"redaction", "durable", "locking", "process"},
     {"states"},
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
@@ -37,7 +37,7 @@ LAYERS = (
 )
 """From the ground up. `x.*` is every module of the package `x` that has no layer of its own; they may import each other."""
 
-ONLY = {"emulator": {"errors"}}
+ONLY = {"emulator": {"errors", "locking"}}
 """Of these packages, all that they may import of ours: the emulator knows the API, not its client."""
 NEVER = {
     "runner": (

@@ -6,6 +6,7 @@ Each passes the key, the rate limiter and the faults of its stage, in this order
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from batchrunner.emulator import answers, controls, fates, lifecycle, openapi
 from batchrunner.emulator.faults import PARALLEL, Stage
@@ -30,12 +32,32 @@ from batchrunner.emulator.relay import AtCapacity, OutOfCredits, Relay
 from batchrunner.emulator.validation import Refusal
 
 
-class ClipResponse(FileResponse):
-    """A file in few pieces: each costs two changes of threads, which is more than the reading."""
+class StoredFile(FileResponse):
+    """A file, or the parts that are asked for; a Range that is none is no reason to refuse it (RFC 9110 §14.2)."""
 
     chunk_size = 1 << 20
+    """In few pieces: each costs two changes of threads, which is more than the reading."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kept = [
+            (name, value) for name, value in scope["headers"] if name != b"range" or _is_range(value.decode("latin-1"))
+        ]
+        await super().__call__({**scope, "headers": kept}, receive, send)
 
 
+def _is_range(text: str) -> bool:
+    unit, _, parts = text.partition("=")
+    found = [re.fullmatch(r"\s*([0-9]{0,19})-([0-9]{0,19})\s*", part) for part in parts.split(",")]
+    return unit.strip().lower() == "bytes" and all(
+        part is not None
+        and (part[1] or part[2])
+        and (not (part[1] and part[2]) or (len(part[1]), part[1]) <= (len(part[2]), part[2]))
+        for part in found
+    )
+
+
+MAX_BODY = 128 << 20
+"""Bytes of any request; more are refused unread (facts §4: the relay's default)."""
 DOWNLOAD_THREADS = 16
 """Downloads that may wait for their clip at once, in threads of their own."""
 
@@ -83,6 +105,9 @@ def _with_key(endpoint: Endpoint) -> Endpoint:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             return answers.error(401, "Invalid or missing API key", "authentication_error")
+        if int(request.headers.get("content-length", 0)) > MAX_BODY:
+            content = {"code": "read_request_body_failed", "message": "request body too large", "data": None}
+            return answers.answer(content, 413)
         return await endpoint(request)
 
     return checked
@@ -166,7 +191,7 @@ async def _uploaded(request: Request) -> Response:
     path = _relay(request).images.path(request.path_params["name"])
     if path is None:
         return await _invalid_url(request, HTTPException(404))
-    return FileResponse(path, media_type=MIME[path.suffix[1:]], stat_result=path.stat())
+    return StoredFile(path, media_type=MIME[path.suffix[1:]], stat_result=path.stat())
 
 
 async def _balance(request: Request) -> Response:
@@ -195,7 +220,7 @@ async def _result(request: Request) -> Response:
         return answers.error(500, f"The clip could not be rendered: {error.strerror or error}", "internal_error")
     # The name is a content key, so it serves as ETag over restarts, where a file's time would not.
     headers = {"etag": f'"{path.stem}"'}
-    return ClipResponse(path, media_type="video/mp4", headers=headers, stat_result=path.stat())
+    return StoredFile(path, media_type="video/mp4", headers=headers, stat_result=path.stat())
 
 
 async def _openapi(_request: Request) -> Response:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from batchrunner.emulator.validation import Submission
-from batchrunner.errors import StorageError
+from batchrunner.errors import LockedError, StorageError
+from batchrunner.locking import BUSY, lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Ledger:
         """A heap of the refunds to come: when, and how much."""
         self._lock = threading.Lock()
         self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._own(path)
         self._load(path)
 
     def close(self) -> None:
@@ -192,6 +194,18 @@ class Ledger:
         if os.write(self._file, line) != len(line):
             os.ftruncate(self._file, end)  # a full disk wrote half a line: take it back, or the next one is spoilt too
             raise OSError(f"no room for {len(line)} bytes in the ledger")
+
+    def _own(self, path: Path) -> None:
+        """Two emulators on one ledger would each sell what the other does not know."""
+        assert self._file is not None
+        try:
+            lock(self._file)
+        except BUSY:
+            self.close()
+            raise LockedError(
+                f"another emulator works on {path.parent}; this one sold nothing",
+                fix="stop it, or give this one a folder of its own with --state DIR",
+            ) from None
 
     def _load(self, path: Path) -> None:
         content = path.read_bytes()

@@ -92,7 +92,9 @@ def parse(body: bytes) -> Submission:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        wire = json.loads(body, parse_constant=_no_constant)
+        wire = json.loads(
+            body.decode(), parse_constant=_no_constant
+        )  # of bytes Python would read UTF-16 and -32 as well
     except (ValueError, RecursionError):
         raise Refusal("", "the body is not valid JSON") from None
     if not isinstance(wire, dict):

@@ -16,28 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from batchrunner.errors import LockedError
+from batchrunner.locking import BUSY, lock
 from batchrunner.store.connect import make_private_file, make_private_folder
 from batchrunner.store.faults import told_as_storage_error
 from batchrunner.store.mounts import refuse_network
 from batchrunner.store.rows import to_text
-
-if sys.platform == "win32":
-    import msvcrt
-
-    _FAR_AWAY = 1 << 30  # a locked byte cannot be read there, and the holder's name must be
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, _FAR_AWAY, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-    _BUSY: tuple[type[OSError], ...] = (PermissionError, BlockingIOError)
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    _BUSY: tuple[type[OSError], ...] = (BlockingIOError,)
 
 
 class DatabaseLock:
@@ -87,8 +70,8 @@ class DatabaseLock:
         descriptor = os.open(path, os.O_RDWR)
         self._descriptors.append(descriptor)
         try:
-            _lock(descriptor)
-        except _BUSY:
+            lock(descriptor)
+        except BUSY:
             raise self._held() from None
 
     def _introduce(self, descriptor: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import av
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from batchrunner.emulator.relay import Relay
+from batchrunner.errors import LockedError
 
 URL = "/v1/videos/generations"
 GOOD: dict[str, Any] = {"model": "kling-v3", "prompt": "一只金色的猫咪"}
@@ -250,6 +252,9 @@ class TestResults:
         assert rest.headers["content-range"] == f"bytes 1000-{len(whole.content) - 1}/{len(whole.content)}"
         other = await client.get(url, headers={"Range": "bytes=1000-", "If-Range": '"another"'})
         assert (other.status_code, other.content) == (200, whole.content)
+        for nonsense in ("bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "items=0-1", "bytes=" + "9" * 5000 + "-"):
+            ignored = await client.get(url, headers={"Range": nonsense})
+            assert (ignored.status_code, ignored.content) == (200, whole.content)
         beyond = await client.get(url, headers={"Range": f"bytes={len(whole.content)}-"})
         assert beyond.status_code == 416
 
@@ -304,6 +309,7 @@ class TestRestart:
             image = await upload(client, png("red"))
             task = await submit(client, image_urls=[image], client_business_id="job-1")
         first.workshop.wait()  # a process that was killed would no longer render
+        first.close()
         clock.now += 2_000
         second = open_relay()
         second.workshop.wait()
@@ -317,6 +323,7 @@ class TestRestart:
             assert (await submit(client, image_urls=[image]))["id"] != task["id"]  # uploaded to the other port
             second.workshop.wait()
             assert second.ledger.entries()[1].inputs == second.ledger.entries()[0].inputs
+        second.close()
         async with connect(open_relay()) as client:
             assert (await client.get(url)).status_code == 200
 
@@ -329,6 +336,7 @@ class TestRestart:
             first.workshop.close()  # died before it came to the images
             task = await submit(client, image_urls=[image, image])
             assert first.ledger.entries()[0].inputs is None
+        first.close()
         second = open_relay()
         second.workshop.wait()
         found = second.ledger.get(task["id"])
@@ -341,15 +349,43 @@ class TestRestart:
         async with connect(first) as client:
             task = await submit(client, image_urls=["http://127.0.0.1:9/none.png"])
         first.workshop.wait()
+        first.close()
         clock.now += 2_000
         async with connect(open_relay()) as client:
             assert (await poll(client, task["id"]))["status"] == "failed"
+
+    def test_a_folder_in_use_is_not_shared(self, open_relay: Callable[..., Relay]) -> None:
+        first = open_relay()
+        with pytest.raises(LockedError, match=r"another emulator works on .*state"):
+            open_relay()
+        first.close()
+        assert open_relay().ledger.entries() == []
+
+    async def test_half_a_line_of_the_ledger_was_never_answered(
+        self, open_relay: Callable[..., Relay], connect: Any, tmp_path: Path
+    ) -> None:
+        first = open_relay()
+        async with connect(first) as client:
+            task = await submit(client)
+        first.close()
+        with (tmp_path / "state" / "ledger.jsonl").open("ab") as ledger:
+            ledger.write(b'{"kind":"accepted","sequence":1,"id":"task_torn","price_cre')
+        second = open_relay()
+        async with connect(second) as client:
+            later = await submit(client)
+        second.close()
+        assert [entry.id for entry in open_relay().ledger.entries()] == [task["id"], later["id"]]
 
     def test_a_fresh_state_hands_out_other_ids(self, open_relay: Callable[..., Relay]) -> None:
         body = json.dumps(GOOD).encode()
         kept, fresh = open_relay(), open_relay(state_dir=None)
         assert kept.submit(body).id != fresh.submit(body).id
         assert kept.ledger.entries()[0].service == fresh.ledger.entries()[0].service
+
+
+async def test_a_body_beyond_all_measure_is_not_read(client: httpx.AsyncClient) -> None:
+    answer = await client.post(URL, content=b"{}", headers={"Content-Length": str(1 << 40)})
+    assert (answer.status_code, answer.json()["code"]) == (413, "read_request_body_failed")
 
 
 async def test_a_full_disk_accepts_nothing(client: httpx.AsyncClient, relay: Relay) -> None:

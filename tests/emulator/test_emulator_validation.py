@@ -55,8 +55,21 @@ async def test_required_fields(missing: str, client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'"x"', b"\xff\xfe\x00", b'{"duration": NaN}', b"[" * 100_000, b'{"duration": ' + b"9" * 5000],
-    ids=["empty", "torn", "array", "string", "no text", "NaN", "deep", "huge"],
+    [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b'"x"',
+            b"\xff\xfe\x00",
+            b'{"duration": NaN}',
+            b"[" * 100_000,
+            b'{"duration": ' + b"9" * 5000,
+        ),
+        *(json.dumps(GOOD).encode(code) for code in ("utf-16", "utf-16-le", "utf-32", "utf-8-sig")),
+        b'{"model": "kling-v3", "prompt": "\xed\xa0\x80"}',
+    ],
+    ids=["empty", "torn", "array", "string", "no text", "NaN", "deep", "huge", "16", "16le", "32", "mark", "surrogate"],
 )
 def test_bodies_that_are_no_json_object(body: bytes) -> None:
     with pytest.raises(Refusal):
