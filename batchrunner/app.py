@@ -176,7 +176,7 @@ def _rehearsal(request: RunRequest) -> tuple[Rehearsal, Callable[[Path, FrameDia
     from batchrunner.emulator import scenarios  # it loads a web server, which only a rehearsal needs
     from batchrunner.emulator.server import Books, Emulator
 
-    config = scenarios.scenario_of(request.scenario)
+    config = scenarios.scenario_of(request.scenario).with_seed(request.seed)
     rehearsal = Rehearsal(scenario=request.scenario, speed=request.speed)
 
     def close(emulator: Emulator, before: Books, begun: datetime) -> None:

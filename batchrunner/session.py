@@ -58,6 +58,8 @@ class RunRequest:
     scenario: str = "happy"
     """What a rehearsal meets: a scenario's name, or the path of a file of faults."""
     speed: float = EMULATOR_SPEED
+    seed: int | None = None
+    """Of a rehearsal; the scenario's own, or 0, when None."""
     full_clips: bool = False
     """Of the emulator: in the size that they are billed by."""
     max_in_flight: int | None = None

@@ -19,7 +19,7 @@ CLIPS = "A few hundred pixels wide, or the sizes that are billed: 720P and 1080P
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8021, show_default=True, help="0 takes a free one.")
 @click.option("--speed", type=click.FloatRange(min=0.1, max=100_000), default=1.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides the service times and the faults.")
+@click.option("--seed", type=int, help="Decides the service times and the faults [0].")
 @click.option("--state", "state_dir", type=click.Path(path_type=Path, file_okay=False), help="Keep its ledger here.")
 @click.option("--clips", type=click.Choice(["tiny", "full"]), default="tiny", show_default=True, help=CLIPS)
 @click.option("--scenario", metavar="NAME", help="What goes wrong [happy: nothing]; --list shows them.")
@@ -34,7 +34,7 @@ CLIPS = "A few hundred pixels wide, or the sizes that are billed: 720P and 1080P
 def command(
     port: int,
     speed: float,
-    seed: int,
+    seed: int | None,
     state_dir: Path | None,
     clips: str,
     scenario: str | None,
@@ -71,9 +71,8 @@ def command(
         port=port,
         speed=speed,
         state_dir=state_dir,
-        seed=seed,
         full_clips=clips == "full",
-        config=config.with_limits(limits),
+        config=config.with_limits(limits).with_seed(seed),
         manual_clock=clock == "manual",
         on_ready=_greet,
     )

@@ -50,6 +50,7 @@ class RunCommand(click.Command):
 @click.option("--yes", is_flag=True, help="Buy without asking.")
 @click.option("--emulator", metavar="[=SCENARIO]", help=REHEARSE)
 @click.option("--speed", type=click.FloatRange(min=0.1, max=100_000), help="How fast the emulator's time runs [100].")
+@click.option("--seed", type=int, help="What the emulator does wrong, and when [0]: the same seed, the same night.")
 @click.option("--clips", type=click.Choice(["tiny", "full"]), help="How large the emulator's clips are [tiny].")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
 @click.option("--max-cost", type=Amount(), help="What the batch may cost in all; needs `prices` in the manifest.")
@@ -72,6 +73,7 @@ def command(
     emulator: str | None,
     speed: float | None,
     clips: str | None,
+    seed: int | None,
     max_in_flight: int | None,
     max_cost: int | None,
     deadline: time | None,
@@ -92,6 +94,8 @@ def command(
         raise UsageError("run needs a manifest, or prompts with -p", fix='batchrunner run batch.yaml, or run -p "…"')
     if speed is not None and emulator is None:
         raise UsageError("--speed is the emulator's: a real provider takes its time", fix="add --emulator")
+    if seed is not None and emulator is None:
+        raise UsageError("--seed is the emulator's: a real provider's luck is its own", fix="add --emulator")
     if clips is not None and emulator is None:
         raise UsageError("--clips is the emulator's: a real provider's come as they are billed", fix="add --emulator")
     request = RunRequest(
@@ -104,6 +108,7 @@ def command(
         emulator=emulator is not None,
         scenario=emulator or "happy",
         speed=speed or EMULATOR_SPEED,
+        seed=seed,
         full_clips=clips == "full",
         max_in_flight=max_in_flight,
         max_cost=max_cost,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -59,7 +60,7 @@ def reworded(entry: Entry, body: dict[str, Any], now: float) -> dict[str, Any]:
     if "status_backwards" in entry.fate:
         body = _set_back(entry, body, now)
     elif "status_unknown" in entry.fate and body["status"] in ("queued", "in_progress"):
-        body["status"] = UNKNOWN_WORDS[entry.sequence % len(UNKNOWN_WORDS)]
+        body["status"] = random.Random(entry.draw).choice(UNKNOWN_WORDS)
     elif "status_uppercase" in entry.fate:
         body["status"] = str(body["status"]).upper()
     return body

@@ -17,6 +17,7 @@ from batchrunner.emulator.faults import Break, Delay, How, Reply, Rewrite, Spoil
 from batchrunner.emulator.ledger import Entry
 from batchrunner.emulator.limits import Category
 from batchrunner.emulator.relay import Relay
+from batchrunner.emulator.validation import Refusal, parse
 from batchrunner.emulator.wire import Cut, Died, captured
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -55,8 +56,8 @@ def hostile(stage: Stage, endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         task_id = request.path_params.get("task_id")
         entry = relay.find(task_id) if task_id is not None else None
-        prompt = entry.submission.prompt if entry is not None else await _prompt(request, stage)
-        strikes = relay.chances.strikes(stage, now=relay.clock(), prompt=prompt, entry=entry)
+        prompt, likeness = await _asked(request, stage) if entry is None else (entry.submission.prompt, "")
+        strikes = relay.chances.strikes(stage, now=relay.clock(), prompt=prompt, likeness=likeness, entry=entry)
         response: Response | None = None
         for strike in strikes:
             if not isinstance(strike.rule.fault.effect, Delay):
@@ -146,12 +147,12 @@ def _another(relay: Relay, task_id: str) -> str | None:
     return next((entry.id for entry in reversed(relay.ledger.entries()) if entry.id != task_id), None)
 
 
-async def _prompt(request: Request, stage: Stage) -> str:
+async def _asked(request: Request, stage: Stage) -> tuple[str, str]:
+    """The prompt and the likeness of a submission that keeps the rules; of other requests nothing."""
     if stage is not Stage.SUBMIT:
-        return ""
+        return "", ""
     try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        return ""
-    prompt = body.get("prompt") if isinstance(body, dict) else None
-    return prompt if isinstance(prompt, str) else ""
+        wanted = parse(await request.body())
+    except Refusal:
+        return "", ""
+    return wanted.prompt, wanted.likeness

@@ -44,6 +44,8 @@ class Entry:
     """None for a task that fails without a word."""
     fate: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The faults that it was given when it was accepted, with their parameters; durations in real seconds."""
+    draw: str = ""
+    """What chance looks at instead of its place: the submission's likeness, and the how-manieth of its kind it is, from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +58,21 @@ class Struck:
     """The request's number among those of its stage, from 0."""
     task: str | None
     nth: int
-    """The how-manieth request of this stage about that task, from 0."""
+    """The how-manieth request of this stage about that task, or of that likeness, from 0."""
     at: float
+    likeness: str = ""
+    """Of a submission."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """From when on and behind how many requests some rules have been in force."""
+
+    rules: str
+    """A digest."""
+    at: float
+    offset: Mapping[str, int]
+    """Requests of each stage that came before."""
 
 
 class Ledger:
@@ -68,6 +83,8 @@ class Ledger:
         self._by_client_id: dict[str, list[str]] = {}
         self._struck: list[Struck] = []
         self._struck_on: dict[str, list[str]] = {}
+        self.campaign: Campaign | None = None
+        """The last one that began."""
         self._charged = self._refunded = 0
         self._refunds: list[tuple[float, int]] = []
         """A heap of the refunds to come: when, and how much."""
@@ -151,6 +168,13 @@ class Ledger:
             with suppress(OSError):
                 self._append({"kind": "fault", **asdict(struck)})
 
+    def record_campaign(self, campaign: Campaign) -> None:
+        """Other rules begin now. Without room for the record they begin all the same."""
+        with self._lock:
+            self.campaign = campaign
+            with suppress(OSError):
+                self._append({"kind": "campaign", **asdict(campaign)})
+
     def _settle(self, fact: dict[str, Any]) -> Entry:
         with self._lock:
             entry = self._entries[fact["id"]]
@@ -183,6 +207,8 @@ class Ledger:
                 heapq.heappush(self._refunds, (at, self._entries[task_id].price_credits))
             case {"kind": "fault", **fields}:
                 self._strike(Struck(**fields))
+            case {"kind": "campaign", **fields}:
+                self.campaign = Campaign(**fields)
             case _:
                 raise ValueError(f"unknown kind of line: {fact.get('kind')}")
 

@@ -51,9 +51,9 @@ class TaskState:
     expires_at: int | None = None
 
 
-def service_seconds(submission: Submission, *, seed: int, sequence: int, speed: float) -> float:
-    """How long the task takes: the same for one seed and one place in the order of acceptance."""
-    drawn = random.Random(f"{seed}:{sequence}").lognormvariate(math.log(MEDIAN - FLOOR), SPREAD)
+def service_seconds(submission: Submission, *, seed: int, draw: object, speed: float) -> float:
+    """How long the task takes: the same for one seed and one `draw`, which says what was bought and the how-manieth time."""
+    drawn = random.Random(f"{seed}:{draw}").lognormvariate(math.log(MEDIAN - FLOOR), SPREAD)
     base = min(max(FLOOR + drawn, SHORTEST), LONGEST)
     return base * MODE_FACTOR[submission.mode] * DURATION_FACTOR[submission.duration] / speed
 

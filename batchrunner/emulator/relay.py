@@ -70,7 +70,6 @@ class Relay:
         """Tasks that may run at once; None for any number."""
         self.refusals: Counter[str] = Counter()
         """How often it was honestly refused, by reason."""
-        self._seed = seed
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if state_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="batchrunner-emulator-", ignore_cleanup_errors=True)
@@ -87,7 +86,7 @@ class Relay:
         self.rate_limits: RateLimits | None = RateLimits(self.group, speed=speed)
         self._running: list[str] = []
         """Tasks that may still be running."""
-        self.configure(config or Config())
+        self._configure(config or Config(), goes_on=True)
         for entry in self.ledger.entries():
             self._running.append(entry.id)
             if entry.inputs is None and entry.failed_at is None:  # the last process died before it had the images
@@ -95,12 +94,15 @@ class Relay:
 
     def configure(self, config: Config) -> None:
         """Change what is given and leave the rest; counts and times of new faults begin now."""
+        self._configure(config, goes_on=False)
+
+    def _configure(self, config: Config, *, goes_on: bool) -> None:
         limits = config.limits
         if config.seed is not None:
             self.chances.seed = config.seed
         if config.rules is not None:
             self.scenario = config.scenario or "faults"
-            self.chances.apply(config.rules)
+            self.chances.apply(config.rules, goes_on=goes_on)
         self.parallel = limits.get("parallel", self.parallel)
         self.credits = limits.get("credits", self.credits)
         if "group" in limits or "rate_limits" in limits:
@@ -132,18 +134,22 @@ class Relay:
             self.refusals["at_capacity"] += 1
             raise AtCapacity
 
+        draw = self.chances.draw(submission.likeness)
+        fate = self.chances.fates(draw, submission.prompt, now=now)
+
         def make(sequence: int) -> Entry:
             return fates.fated(
                 Entry(
                     sequence=sequence,
                     id=self.links.task_id(sequence),
                     accepted_at=now,
-                    service=service_seconds(submission, seed=self._seed, sequence=sequence, speed=self.speed),
+                    service=service_seconds(submission, seed=self.chances.seed, draw=draw, speed=self.speed),
                     price_credits=price,
                     body_sha256=hashlib.sha256(body).hexdigest(),
                     submission=submission,
                     inputs=None if submission.images else (),
-                    fate=self.chances.fates(sequence, submission.prompt, now=now),
+                    fate=fate,
+                    draw=draw,
                 )
             )
 

@@ -1,6 +1,6 @@
 """Scenarios: faults with probabilities, by name or from a file, in one shape; what is wrong in a file is said with what could be.
 
-seed: 7
+seed: 7              of the faults and of the service times; a command line's --seed goes above it
 faults:
   - {name: accepted_then_dies, probability: 0.1}
   - {name: http_503, stage: poll, first: 20}    the first 20 polls
@@ -62,6 +62,10 @@ class Config:
     def with_limits(self, limits: Mapping[str, Any]) -> Config:
         """The same with other limits, as a command line gives them."""
         return replace(self, limits={**self.limits, **limits})
+
+    def with_seed(self, seed: int | None) -> Config:
+        """The same with the seed that a command line gives, if it gives one."""
+        return self if seed is None else replace(self, seed=seed)
 
 
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {

@@ -6,10 +6,11 @@ does not have is refused too: a real relay might ignore it, and a batch would be
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 
 MODEL = "kling-v3"
@@ -64,6 +65,13 @@ class Submission:
         """The API page's billing map."""
         resolution = "1080P" if self.mode == "pro" else "720P"
         return f"{resolution}+Sound" if self.audio else resolution
+
+    @property
+    def likeness(self) -> str:
+        """What two submissions of one clip have in common, whatever their own ids are and wherever their images lie."""
+        paths = tuple(re.sub(r"^https?://[^/?#]*", "", url) for url in self.images)
+        said = asdict(replace(self, client_business_id=None, images=paths))
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:20]
 
 
 def parse(body: bytes) -> Submission:

@@ -456,6 +456,38 @@ class TestDraws:
         assert len(first[2]) > 5
         assert first != self.history(4)
 
+    def test_the_order_of_arrival_decides_nothing(self) -> None:
+        """Four slots overtake each other: what each clip meets, and how long it takes, is its own."""
+
+        def lives(order: list[int]) -> dict[str, Any]:
+            met: dict[str, Any] = {}
+            with rehearsing(*self.CHAOS, seed=3) as rehearsal:
+                for number in order:
+                    for again in "ab":
+                        rehearsal.clock.advance(1)
+                        body = {"prompt": f"{number // 2}", "client_business_id": f"{number}{again}"}
+                        met.setdefault(f"{number // 2}", []).append(_heard(lambda b=body: rehearsal.submit(**b)))
+                for entry in rehearsal.emulator.relay.ledger.entries():
+                    met.setdefault(entry.submission.prompt, []).append((entry.service, sorted(entry.fate)))
+            return met
+
+        order = list(range(40))
+        assert lives(order) == lives(order[::-1]) == lives(order[20:] + order[:20])
+
+    @pytest.mark.parametrize(("other", "statuses"), [(False, [200]), (True, [503])])
+    def test_the_same_rules_go_on_after_a_restart_and_others_begin_anew(
+        self, other: bool, statuses: list[int], tmp_path: Any
+    ) -> None:
+        rules = [{"name": "http_503", "first": 1}]
+        heard = []
+        for faults in (rules, [*rules, {"name": "http_502", "stage": "poll"}] if other else rules):
+            with (
+                Emulator.start(state_dir=tmp_path, config=read({"faults": faults}, "the test")) as emulator,
+                httpx.Client(headers={"Authorization": "Bearer x"}, trust_env=False) as http,
+            ):
+                heard.append(http.post(emulator.base_url + URL, json={"model": "kling-v3", "prompt": "a"}).status_code)
+        assert heard == [503, *statuses]
+
     def test_places_go_on_after_a_restart(self, tmp_path: Any) -> None:
         config = read({"faults": [{"name": "http_503", "first": 2}]}, "the test")
         statuses = []

@@ -70,9 +70,9 @@ def test_a_task_whose_images_cannot_be_had_fails() -> None:
 
 
 def test_service_times_are_as_measured_and_repeatable() -> None:
-    times = [service_seconds(TEXT, seed=1, sequence=number, speed=1) for number in range(2_000)]
-    assert times == [service_seconds(TEXT, seed=1, sequence=number, speed=1) for number in range(2_000)]
-    assert times[:5] != [service_seconds(TEXT, seed=2, sequence=number, speed=1) for number in range(5)]
+    times = [service_seconds(TEXT, seed=1, draw=number, speed=1) for number in range(2_000)]
+    assert times == [service_seconds(TEXT, seed=1, draw=number, speed=1) for number in range(2_000)]
+    assert times[:5] != [service_seconds(TEXT, seed=2, draw=number, speed=1) for number in range(5)]
     assert min(times) >= 83
     assert max(times) <= 253
     assert statistics.median(times) == pytest.approx(105, abs=2)
@@ -80,7 +80,7 @@ def test_service_times_are_as_measured_and_repeatable() -> None:
 
 def test_dearer_and_longer_clips_take_longer_and_speed_shortens_all() -> None:
     def seconds(speed: float = 1, **fields: object) -> float:
-        return service_seconds(replace(TEXT, **fields), seed=0, sequence=3, speed=speed)  # type: ignore[arg-type]
+        return service_seconds(replace(TEXT, **fields), seed=0, draw=3, speed=speed)  # type: ignore[arg-type]
 
     assert seconds() < seconds(mode="pro") < seconds(duration=10) < seconds(duration=15)
     assert seconds(speed=100) == pytest.approx(seconds() / 100)

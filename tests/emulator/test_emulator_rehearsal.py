@@ -110,6 +110,24 @@ def test_the_summary_says_what_it_stands_for(batch: Path, capsys: pytest.Capture
     assert "would   take about " in said
 
 
+def test_one_seed_is_one_night_though_four_slots_overtake_each_other(
+    batch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nights = []
+    for number, seed in enumerate("889"):
+        folder = tmp_path / f"night-{number}"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        rehearse(batch, "policy", capsys, "--seed", seed)
+        with closing(sqlite3.connect(folder / DATABASE)) as connection:
+            failed = dict(connection.execute("select key, reason from jobs where state = 'failed'"))
+        text = (folder / f"{DATABASE}.emulator" / "ledger.jsonl").read_text(encoding="utf-8")
+        sold = [line for line in map(json.loads, text.splitlines()) if line["kind"] == "accepted"]
+        nights.append((failed, {line["submission"]["prompt"]: (line["fate"], line["service"]) for line in sold}))
+    assert nights[0] == nights[1] != nights[2]
+    assert nights[0][0]
+
+
 def test_a_scenario_that_there_is_not(batch: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no scenario 'sunny'") as caught:
         run(["run", str(batch), "--emulator=sunny"])
