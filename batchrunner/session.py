@@ -73,6 +73,8 @@ class RunRequest:
     only: str | None = None
     tags: tuple[str, ...] = ()
     settle: float = 0.0
+    canary: bool = True
+    """Whether the first clips of a kind go ahead of the others, as the manifest says."""
 
     @property
     def source(self) -> str:
@@ -279,6 +281,8 @@ class Session:
                     caps=self.caps,
                     run_id=run_id,
                     retries=self.manifest.retries,
+                    canaries=self.manifest.canary if self.request.canary else 0,
+                    dialect=self.manifest.frames,
                     exclusive_key=self.manifest.exclusive_key or self.request.emulator,
                     deadline=self.ends_at,
                     settle=self.limits.lasting(self.request.settle),

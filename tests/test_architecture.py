@@ -20,7 +20,7 @@ LAYERS = (
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
-    {"classify", "reconcile", "schedule", "plan", "audit", "media.*", "outputs"},
+    {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
     {"selection", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"providers.addresses"},

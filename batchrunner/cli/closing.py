@@ -118,6 +118,7 @@ def _stopped(report: Report) -> Iterator[str]:
         Stop.REFUSING: "the provider refuses for now, and has done so for long",
         Stop.BUDGET: "by the budget",
         Stop.FAILURES: "by too many failures",
+        Stop.CANARY: "by its canary",
     }
     for stop in stops:
         why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE, Stop.REFUSING) else ""

@@ -90,7 +90,7 @@ def _sums(rows: list[Sum], totals: list[Sum], by: By, form: str) -> Iterator[str
         yield "nothing was bought\n"
         return
     several = totals if len(rows) > 1 or len(totals) > 1 else []
-    head = (by.value, "purchases", "spent", "at the provider", "in doubt", "came back", "discarded", "billed")
+    head = (by.value, "clips", "spent", "running", "in doubt", "returned", "discarded", "billed")
     yield tables.table(head, [_cells(row) for row in [*rows, *several]])
     if any(row.unpriced for row in totals):
         yield "billed without a price: write `prices` into the manifest, or see: batchrunner cost --calibrate\n"

@@ -61,6 +61,9 @@ class RunCommand(click.Command):
 @tag_option
 @allow_option
 @click.option("--settle", type=Seconds(), default=settings.SETTLE, metavar="SECONDS", help=SETTLE_HELP)
+@click.option(
+    "--canary/--no-canary", default=True, help="Wait for the first clip of a new kind [as the manifest says]."
+)
 @click.option("--report/--no-report", default=False, help="Write a page with every clip beside them.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 def command(
@@ -83,6 +86,7 @@ def command(
     tags: tuple[str, ...],
     allowed: tuple[Path, ...],
     settle: float,
+    canary: bool,
     report: bool,
     mode: str,
 ) -> ExitCode:
@@ -118,6 +122,7 @@ def command(
         only=only,
         tags=tags,
         settle=settle,
+        canary=canary,
     )
     with app.open_run(request, os.environ) as session:
         code = _run(session, yes=yes, mode=progress.resolve(mode, sys.stderr))

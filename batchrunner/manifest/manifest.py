@@ -52,6 +52,8 @@ class Manifest:
     """What may be spent, in the prices' currency."""
     on_doubt: str
     """`hold` or `resend`: what becomes of doubts that the provider does not find."""
+    canary: int | None
+    """None leaves it to `canary.needed`."""
     retries: Mapping[str, int]
     """How often a job is bought again by itself after its task failed for a reason."""
     deadline: time | None
@@ -109,6 +111,7 @@ def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[
         prices=prices,
         caps=rules.caps(file, prices),
         on_doubt=file.on_doubt or "hold",
+        canary=file.canary,
         retries=retries(file.retry),
         deadline=section.deadline,
         max_duration=section.max_duration,

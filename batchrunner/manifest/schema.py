@@ -310,5 +310,10 @@ class ManifestFile(Section):
         description="What becomes of a submission that may have been paid for and is not found: hold (for a person, unless "
         "the balance shows that it was not charged; default) or resend (with the same id, without a look at the balance)",
     )
+    canary: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="Clips of each new kind that must be done and right before the rest of the kind is bought; default 1 for "
+        "first and last frames, and for more than 20 jobs of a kind; 0 buys all at once",
+    )
     retry: RetrySection | None = Field(default=None, description="What is bought again by itself after a failure")
     jobs: Annotated[list[JobEntry], Field(min_length=1)] = Field(description="The clips to make")

@@ -136,7 +136,6 @@ _HOMES = {
 _LATER = {
     "notify": "look at the exit code, or let what starts the run tell you",
     "window": 'write `limits: {deadline: "06:30"}` and start the run when the window opens',
-    "canary": "try one clip first: `run --limit 1`",
     "extends": "repeat what is shared, or keep it in anchors below an `x-` key",
     "profiles": "choose jobs by `tags:` and --tag",
     "exists": "leave it out: a file that is there is never overwritten, the new one is called `name (2).mp4`",

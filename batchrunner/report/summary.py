@@ -17,6 +17,7 @@ _CODES = {
     Stop.ACCOUNT: ExitCode.ACCOUNT,
     Stop.PROVIDER: ExitCode.PROVIDER,
     Stop.FAILURES: ExitCode.PROVIDER,
+    Stop.CANARY: ExitCode.PROVIDER,
     Stop.REFUSING: ExitCode.PROVIDER,
     Stop.BUDGET: ExitCode.BUDGET,
     Stop.DEADLINE: ExitCode.DEADLINE,

@@ -16,6 +16,7 @@ from itertools import count
 import anyio
 
 from batchrunner.breaker import Breaker
+from batchrunner.canary import Flock
 from batchrunner.model import Job
 from batchrunner.pacing import Pace, Room
 from batchrunner.schedule import Snapshot, gives_up
@@ -41,6 +42,7 @@ class Stop(StrEnum):
     """The provider refuses everything for now, and has done so for long."""
     BUDGET = "budget"
     FAILURES = "failures"
+    CANARY = "canary"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,6 +184,12 @@ class Board:
     """Clips of this run that failed for good since the last one that was saved."""
     over_budget: str = ""
     """Which cap stops the buying, and when it frees."""
+    flocks: dict[str, Flock] = field(default_factory=dict)
+    """Canaries by the kind of request that waits for them."""
+    released: int = 0
+    """How often what was held back was let go: who looked for jobs meanwhile has to look again."""
+    canary_lost: str = ""
+    """Why the rest of a kind is not bought."""
     capped: frozenset[str] = frozenset()
     """Tags whose cap is reached: jobs without them may still be bought."""
     warned: set[str] = field(default_factory=set)
@@ -231,6 +239,7 @@ class Board:
                 self.pause(Stop.FAILURES)
         if target is JobState.PENDING:
             self.exhausted, self.waiting_until = False, None
+        self.released += 1
         self.wake()
 
     def hold_back(self, tags: frozenset[str]) -> None:
@@ -241,12 +250,36 @@ class Board:
     def freed(self) -> None:
         """Something came back to the budget: what was held back may be tried again."""
         if self.capped:
-            self.capped, self.exhausted, self.waiting_until = frozenset(), False, None
+            self.capped = frozenset()
+            self.release()
 
     @property
     def without(self) -> Without:
         """What is held back for now."""
-        return Without(tags=self.capped)
+        return Without(tags=self.capped, kinds=frozenset(kind for kind, one in self.flocks.items() if not one.is_open))
+
+    def goes_ahead(self, job: Job) -> bool:
+        """Whether the job may be sent before its kind is proven, or that is; one that may not waits in the store."""
+        flock = self.flocks.get(job.request.kind)
+        if flock is None or job.id in flock.jobs:
+            return True
+        if flock.is_open:
+            flock.jobs.add(job.id)
+            return True
+        return False
+
+    def left_out(self, job: Job) -> None:
+        """A job cannot be sent in this run: it is no canary."""
+        flock = self.flocks.get(job.request.kind)
+        if flock is not None and job.id in flock.jobs:
+            flock.jobs.discard(job.id)
+            self.release()
+
+    def release(self) -> None:
+        """What waited for canaries may be looked for again."""
+        self.exhausted, self.waiting_until = False, None
+        self.released += 1
+        self.wake()
 
     def take_turn(self, job: Job) -> bool:
         """Take a place in the submission rate; False when there is none now, or the breaker lets none through."""

@@ -10,9 +10,10 @@ from fnmatch import fnmatchcase
 
 import anyio
 
+from batchrunner import canary
 from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
-from batchrunner.model import Batch, Clip, Job, WantedJob
+from batchrunner.model import Batch, Clip, FrameDialect, Job, WantedJob
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.base import Collector
 from batchrunner.runner.board import Board, Stop
@@ -45,6 +46,9 @@ class Options:
     """Whether the key is used by nobody else, says the manifest."""
     retries: Mapping[str, int] = field(default_factory=dict)
     """How often a job is bought again by itself after its task failed for a reason."""
+    canaries: int | None = 0
+    """Canaries of each kind that is new here; None leaves it to `canary.needed`, 0 sends all at once."""
+    dialect: FrameDialect = FrameDialect.URLS
     run_id: int | None = None
     """This run in the database, for what one run may spend."""
     deadline: datetime | None = None
@@ -96,6 +100,7 @@ class Context:
         target = advance(job.state, event)
         going_on = Stop.FAILURES not in self.board.stops
         self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))
+        self._canary(job, event, reason)
         if event in RELEASES:
             self.board.stops.discard(Stop.BUDGET)  # what comes back to the budget may be spent on another
             self.board.freed()
@@ -107,6 +112,19 @@ class Context:
         if going_on and Stop.FAILURES in self.board.stops:
             self.held("failures", too_many_failures(self.limits))
         return replace(job, state=target, task_id=task_id or job.task_id)
+
+    def _canary(self, job: Job, event: JobEvent, reason: str | None) -> None:
+        """When it was a canary that was lost, another takes its place, or nothing more is bought."""
+        board = self.board
+        how, flock = canary.loss(event, reason, self.options.retries), board.flocks.get(job.request.kind)
+        if how is None or flock is None or job.id not in flock.jobs:
+            return
+        if flock.loses(job.id, how):
+            board.release()
+        elif Stop.CANARY not in board.stops:
+            board.canary_lost = canary.sentence(job, reason or event.value)
+            board.pause(Stop.CANARY)
+            self.held("canary", board.canary_lost)
 
     def progressed(self, job: Job) -> None:
         """Tell the listener what the provider says of a running task."""

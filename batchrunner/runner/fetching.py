@@ -19,6 +19,7 @@ from batchrunner.outputs import Part
 from batchrunner.polling import backoff
 from batchrunner.runner.asking import poll
 from batchrunner.runner.board import Flight, Stop
+from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context
 from batchrunner.runner.transfer import BadFile, Gone, NotNow, Transfer
 from batchrunner.states import JobEvent
@@ -35,8 +36,9 @@ UNKNOWN_EXPIRY = timedelta(hours=48)
 class Fetcher:
     """The fetching third of a run."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, canaries: Canaries) -> None:
         self._context = context
+        self._canaries = canaries
 
     async def fetch(self, flight: Flight) -> None:
         """Download one finished clip, verify it and record it, or arrange for the next try."""
@@ -61,6 +63,7 @@ class Fetcher:
         context, job = self._context, flight.job
         await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
         flight.job = context.moved(job, JobEvent.SAVED, clip=clip)
+        await self._canaries.saved(job, clip)
         await anyio.to_thread.run_sync(partial(context.outputs.recorded, job.output, owner=job.task_id or ""))
 
     async def locate(self, flight: Flight) -> None:

@@ -27,6 +27,7 @@ from batchrunner.providers.base import Buyer, Collector
 from batchrunner.runner.account import Account
 from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
+from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context, Options, too_many_failures
 from batchrunner.runner.fetching import Fetcher
 from batchrunner.runner.metering import Meter
@@ -116,7 +117,8 @@ class Runner:
             if isinstance(provider, Buyer)
             else None
         )
-        self._fetcher = Fetcher(self._context)
+        self._canaries = Canaries(self._context)
+        self._fetcher = Fetcher(self._context, self._canaries)
         self._questions = {
             JobState.RUNNING: Asker(self._context).ask,
             JobState.FETCHING: self._fetcher.locate,
@@ -178,7 +180,11 @@ class Runner:
                 raise wrong
             if board.capped:
                 board.stops.add(Stop.BUDGET)
-            for stop, why in ((Stop.BUDGET, board.over_budget), (Stop.FAILURES, too_many_failures(context.limits))):
+            for stop, why in (
+                (Stop.BUDGET, board.over_budget),
+                (Stop.FAILURES, too_many_failures(context.limits)),
+                (Stop.CANARY, board.canary_lost),
+            ):
                 if stop in board.stops:
                     await self._writer.run(context.store.pause, context.batch.id, stop.value, why, now=context.now())
             counts = await self._writer.run(
@@ -215,7 +221,9 @@ class Runner:
         board.in_flight = await run(store.in_flight, batch.id)
         board.doubts = await run(self._doubts)
         board.patient = context.options.on_doubt == "hold"
-        for job in await run(self._collectable):
+        collectable = await run(self._collectable)
+        await self._canaries.begin(collectable)
+        for job in collectable:
             age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
             flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
             if job.state is JobState.IN_DOUBT:
@@ -268,6 +276,7 @@ class Runner:
             return
         if board.waiting_until is not None and anyio.current_time() < board.waiting_until:
             return
+        released = board.released
         held = board.preparing | board.blocked.keys() | {job.id for job in board.kept.values()}
         jobs = await self._writer.run(
             context.store.sendable,
@@ -278,7 +287,7 @@ class Runner:
             tags=context.options.tags,
             without=board.without,
         )
-        board.ready.extend(job for job in jobs if job.id not in held)
+        board.ready.extend(job for job in jobs if job.id not in held and board.goes_ahead(job))
         board.waiting_until = None
         if not board.ready:
             ask, options = context.store.next_not_before, context.options
@@ -290,7 +299,7 @@ class Runner:
                 tags=options.tags,
                 without=board.without,
             )
-            board.exhausted = at is None
+            board.exhausted = at is None and board.released == released
             if at is not None:
                 wait = max(at - context.now(), timedelta(0)).total_seconds()
                 board.waiting_until = anyio.current_time() + min(wait, 3600.0)

@@ -64,6 +64,7 @@ class Submitter:
             return
         except CannotSend as reason:
             board.blocked[job.id] = str(reason)
+            board.left_out(job)
             context.held("upload", f"{job.key}: {reason}")
             return
         if board.paused or not await self._account.covers(job):

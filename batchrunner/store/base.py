@@ -249,6 +249,15 @@ class Store(Protocol):
     def charges(self, endpoint: str) -> list[Purchase]:
         """Every submission, of all batches there, that was or may have been charged, the oldest first."""
 
+    def waiting_kinds(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[str, int]:
+        """How many wanted pending jobs there are of each `VideoRequest.kind`."""
+
+    def verdicts(self, endpoint: str) -> dict[str, str | None]:
+        """What the first clips of each kind came to there: None where they were right, otherwise what was wrong."""
+
+    def record_verdict(self, endpoint: str, kind: str, job_id: int, *, wrong: str | None, now: datetime) -> None:
+        """What a clip says about its kind; a later one goes above an earlier one."""
+
     def known_purchase(self, endpoint: str) -> str | None:
         """The purchase id of the task that was accepted there last; None when there is none."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,6 +19,7 @@ class Evidence(Tables):
 
     def __init__(self) -> None:
         super().__init__()
+        self._verdicts: dict[tuple[str, str], str | None] = {}
         self._readings: dict[int, tuple[str, str, Reading]] = {}
 
     def record_reading(self, endpoint: str, account: str, reading: Reading) -> None:
@@ -44,6 +47,16 @@ class Evidence(Tables):
             for attempt_id, one in self._attempts.items()
             if self._batches[one.batch_id].endpoint == endpoint and one.outcome not in _NOTHING_BOUGHT
         ]
+
+    def waiting_kinds(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[str, int]:
+        return dict(Counter(job.request.kind for job in self._matching(batch_id, JobState.PENDING, only, tags)))
+
+    def verdicts(self, endpoint: str) -> dict[str, str | None]:
+        return {kind: wrong for (place, kind), wrong in self._verdicts.items() if place == endpoint}
+
+    def record_verdict(self, endpoint: str, kind: str, job_id: int, *, wrong: str | None, now: datetime) -> None:
+        with self.transaction():
+            self._put(self._verdicts, (endpoint, kind), wrong)
 
     def known_purchase(self, endpoint: str) -> str | None:
         known = [

@@ -44,9 +44,11 @@ SELECTED = """
     AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each(?))))
 """
 """Jobs that a run is about; its parameters are `selection`'s."""
-ALLOWED = """
+KIND = "billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames')"
+"""`VideoRequest.kind`."""
+ALLOWED = f"""
     (? IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(jobs.tags) WHERE value IN (SELECT value FROM json_each(?))))
-    AND (? IS NULL OR billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames') NOT IN (SELECT value FROM json_each(?)))
+    AND (? IS NULL OR {KIND} NOT IN (SELECT value FROM json_each(?)))
 """
 """Jobs that may be sent now; its parameters are `_held`'s."""
 

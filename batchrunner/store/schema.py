@@ -393,6 +393,28 @@ LEDGER = (
 )
 """When it was learned what became of a purchase; whose other take a job is, and the words of the person who asked for it."""
 
+VERDICTS = (
+    """
+    CREATE TABLE verdicts (
+        endpoint TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        job_id INTEGER REFERENCES jobs,
+        at TEXT NOT NULL CHECK (length(at) = 27),
+        wrong TEXT,
+        PRIMARY KEY (endpoint, kind)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO verdicts
+    SELECT endpoint, billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames')
+        || CASE json_array_length(request, '$.frames') WHEN 0 THEN '' ELSE ' urls' END AS kind,
+        min(jobs.id), max(updated_at), NULL
+    FROM jobs JOIN batches ON batches.id = batch_id
+    WHERE state = 'done' AND json_array_length(request, '$.frames') < 2 GROUP BY 1, 2
+    """,
+)
+"""What the first clips of a kind came to: until they are done and right, the rest of it waits."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
@@ -404,6 +426,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "8_proofs": PROOFS,
     "9_caps": CAPS,
     "10_ledger": LEDGER,
+    "11_verdicts": VERDICTS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

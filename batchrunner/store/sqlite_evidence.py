@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from batchrunner.model import Purchase, Reading
-from batchrunner.store.queries import Questions
+from batchrunner.store.queries import KIND, SELECTED, Questions, selection
 from batchrunner.store.rows import to_text, to_time
 
 _PURCHASES = """
@@ -49,6 +50,22 @@ class Evidence(Questions):
             )
             for row in self._rows(sql, (endpoint,))
         ]
+
+    def waiting_kinds(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[str, int]:
+        sql = f"""
+            SELECT {KIND} AS kind, count(*) AS jobs FROM jobs
+            WHERE batch_id = ? AND wanted = 1 AND state = 'pending' AND {SELECTED} GROUP BY 1
+        """
+        return {row["kind"]: row["jobs"] for row in self._rows(sql, (batch_id, *selection(only, tags)))}
+
+    def verdicts(self, endpoint: str) -> dict[str, str | None]:
+        rows = self._rows("SELECT kind, wrong FROM verdicts WHERE endpoint = ?", (endpoint,))
+        return {row["kind"]: row["wrong"] for row in rows}
+
+    def record_verdict(self, endpoint: str, kind: str, job_id: int, *, wrong: str | None, now: datetime) -> None:
+        sql = "INSERT OR REPLACE INTO verdicts (endpoint, kind, job_id, at, wrong) VALUES (?, ?, ?, ?, ?)"
+        with self.transaction():
+            self._run(sql, (endpoint, kind, job_id, to_text(now), wrong))
 
     def known_purchase(self, endpoint: str) -> str | None:
         sql = f"""

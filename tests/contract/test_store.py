@@ -494,6 +494,20 @@ def test_a_take_that_a_person_asked_for_is_a_job_of_the_batch(store):
     assert (moved.orphaned, moved.to_send) == (0, 1)
 
 
+def test_kinds_are_counted_and_what_their_first_clips_say_is_kept(store):
+    batch_id, a, b = new_batch(store, "a", "b")
+    store.apply(batch_id, Changes(added=(wanted("rich", 9, request=RICH),)), now=NOW)
+    plain = VideoRequest(prompt="a").kind
+    assert store.waiting_kinds(batch_id) == {plain: 2, RICH.kind: 1}
+    assert store.waiting_kinds(batch_id, only="a") == {plain: 1}
+    store.record_verdict("toapis.com", plain, a, wrong=None, now=NOW)
+    store.record_verdict("toapis.com", RICH.kind, b, wrong="no", now=NOW)
+    store.record_verdict("elsewhere", plain, b, wrong="no", now=NOW)
+    assert store.verdicts("toapis.com") == {plain: None, RICH.kind: "no"}
+    store.record_verdict("toapis.com", RICH.kind, b, wrong=None, now=LATER)
+    assert store.verdicts("toapis.com")[RICH.kind] is None
+
+
 def test_other_currencies_have_caps_of_their_own(store):
     _, a = new_batch(store, "a", name="dollars")
     assert store.record_intent(a, on(DAY, "pa"), cap=None, now=NOW)

@@ -136,7 +136,6 @@ tail(
     "not_in_this_version",
     "notify: {on: [failed]}\n",
     "window: 22:00\n",
-    "canary: true\n",
     "extends: brand.yaml\n",
     "profiles: {a: b}\n",
 )
