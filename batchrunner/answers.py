@@ -45,6 +45,8 @@ class Finished:
 
     url: str
     expires_at: datetime | None
+    took: float | None = None
+    """Seconds from its creation to its completion, by the provider's own clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class TaskFailed:
 
     reason: str
     message: str
+    took: float | None = None
+    """As above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ def _task(task: dict[str, Any], status: str) -> Working | Finished | TaskFailed 
         url = _result_url(task)
         if url is None:
             return Later("result_missing")
-        return Finished(url, _time(task.get("expires_at")))
+        return Finished(url, _time(task.get("expires_at")), _took(task))
     if status in FAILED:
         error = error_of(task)
         if error is None or not (error.code or error.message):
@@ -188,7 +192,7 @@ def _task(task: dict[str, Any], status: str) -> Working | Finished | TaskFailed 
                 reason = name
                 break
         message = (error.message or error.code) if error else ""
-        return TaskFailed(reason, message or "the provider gave no reason")
+        return TaskFailed(reason, message or "the provider gave no reason", _took(task))
     return Working(shown(status)[:40] or "unknown", _progress(task.get("progress")))
 
 
@@ -212,6 +216,11 @@ def _time(value: object) -> datetime | None:
         return datetime.fromtimestamp(number, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _took(task: dict[str, Any]) -> float | None:
+    begun, ended = _number(task.get("created_at")), _number(task.get("completed_at"))
+    return None if begun is None or ended is None or ended <= begun else ended - begun
 
 
 def _number(value: object) -> float | None:

@@ -26,6 +26,18 @@ MIN_WIDTH = 1e-3
 """Seconds: equal times are one knot."""
 
 
+def service_time(told: float | None, *, earliest: float | None, latest: float, chance: float) -> float | None:
+    """Seconds that a task took, which was seen unfinished at the age `earliest` and finished at `latest`.
+
+    What the provider tells counts as far as we could have noticed it: a relay that shows its news late makes tasks longer
+    for us. Without a word it was any moment between the two looks, by `chance` in [0, 1): the last look alone would learn
+    its own habits. None when nothing is known: nobody looked before it ended (`earliest` is None) and nobody tells.
+    """
+    if told is not None and told > 0 and math.isfinite(told):
+        return min(max(told, earliest or 0.0), latest)
+    return None if earliest is None else earliest + chance * (latest - earliest)
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """The distribution of one kind's service times."""
@@ -67,7 +79,7 @@ class Forecast:
 
     def remaining(self, age: float, share: float = 0.5) -> float | None:
         """Seconds after which this share of the tasks that are `age` seconds old now is finished; None when beyond all known."""
-        alive = self._survival(age)
+        alive = self.alive(age)
         if alive <= self.survival[-1]:
             return None
         return max(self.quantile(1 - alive * (1 - share)) - age, 0.0)
@@ -91,7 +103,8 @@ class Forecast:
         width = self.knots[index + 1] - self.knots[index]
         return (self.survival[index] - self.survival[index + 1]) / width
 
-    def _survival(self, age: float) -> float:
+    def alive(self, age: float) -> float:
+        """The share of tasks that take longer than `age` seconds."""
         if age >= self.knots[-1]:
             return self.survival[-1]
         index = self._piece(age)
@@ -102,7 +115,7 @@ class Forecast:
             return self.steps[-1]
         index = self._piece(age)
         density = self._density(index)
-        fallen = math.sqrt(self.survival[index]) - math.sqrt(self._survival(age))
+        fallen = math.sqrt(self.survival[index]) - math.sqrt(self.alive(age))
         return self.steps[index] + 2 * fallen / math.sqrt(density)
 
 

@@ -35,6 +35,11 @@ class Pace:
         """A lane with its whole burst at hand, where `speed` seconds pass in one."""
         return cls(rate=rate, tokens=float(rate.burst), at=now, recovery=RECOVERY / speed)
 
+    @property
+    def per_second(self) -> float:
+        """What complaints have left of the rate, in requests a second."""
+        return self.rate.per_second * self.factor
+
     def at_time(self, now: float) -> Pace:
         """The same lane with the tokens that came in until `now`, and with its rate recovered where it kept the peace."""
         factor, slowed_at = self.factor, self.slowed_at

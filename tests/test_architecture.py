@@ -19,7 +19,7 @@ LAYERS = (
     {"states"},
     {"model"},
     {"settings", "request", "purchase", "envelope", "events", "budget", "forecast", "moments"},
-    {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
+    {"providers.base", "store.base", "pacing", "eta", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
     {"selection", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
@@ -173,6 +173,7 @@ def test_the_pure_modules_are_there():
         "schedule",
         "polling",
         "forecast",
+        "eta",
         "pacing",
         "classify",
         "answers",

@@ -10,8 +10,9 @@ import anyio
 
 from batchrunner import answers
 from batchrunner.envelope import retry_after
+from batchrunner.forecast import service_time
 from batchrunner.model import Job, Moment
-from batchrunner.polling import backoff, has_vanished, next_look
+from batchrunner.polling import backoff, has_vanished
 from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
@@ -93,6 +94,7 @@ class Asker:
 
     async def ask(self, flight: Flight) -> None:
         """Ask about a running task once, and record what is news."""
+        await self._context.lessons.look_up(flight.job.request.kind)
         outcome = await poll(self._context, flight)
         now = anyio.current_time()
         if isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
@@ -102,12 +104,13 @@ class Asker:
             flight.misses, flight.missing_since = 0, None
         match outcome:
             case answers.Working(status, progress):
+                flight.unfinished_at = now
                 await self._progress(flight, status, progress)
                 self._again(flight)
-            case answers.Finished(url, expires_at):
-                await self._finished(flight, url, expires_at)
-            case answers.TaskFailed(reason, message):
-                await self._task_failed(flight, reason, message)
+            case answers.Finished(url, expires_at, told):
+                await self._finished(flight, url, expires_at, took=self._took(flight, told))
+            case answers.TaskFailed(reason, message, told):
+                await self._task_failed(flight, reason, message, took=self._took(flight, told))
             case answers.Missing():
                 await self._missing(flight, now)
             case answers.AccountStop(reason, message):
@@ -121,10 +124,20 @@ class Asker:
         if self._is_stuck(flight, now):
             self._leave_stuck(flight)
             return
-        floor = context.limits.poll_floor
         if after is None:
-            after = next_look(now - flight.accepted_at, floor=floor, chance=context.chance.random())
-        context.board.fly(flight, now + max(after, floor))
+            after = context.next_look(flight.job, now - flight.accepted_at)
+        context.board.fly(flight, now + max(after, context.limits.poll_floor))
+
+    def _took(self, flight: Flight, told: float | None) -> float | None:
+        """The service time of a task that has just been seen final, and learn from it; in the provider's seconds."""
+        context, speed = self._context, self._context.limits.speed
+        seen = flight.unfinished_at
+        earliest = None if seen is None else max(seen - flight.accepted_at, 0.0) * speed
+        latest = (flight.asked_at - flight.accepted_at) * speed
+        took = service_time(told, earliest=earliest, latest=latest, chance=context.chance.random())
+        if took is not None:
+            context.lessons.ended(flight.job.request.kind, took)
+        return took
 
     def _is_stuck(self, flight: Flight, now: float) -> bool:
         """After a day, and looks enough in this run for it not to be our clock or one bad answer."""
@@ -158,19 +171,18 @@ class Asker:
         )
         context.progressed(flight.job)
 
-    async def _finished(self, flight: Flight, url: str, expires_at: datetime | None) -> None:
+    async def _finished(self, flight: Flight, url: str, expires_at: datetime | None, *, took: float | None) -> None:
         context = self._context
         flight.url, flight.expires_at = url, expires_at
-        await context.writer.run(
-            context.store.record_finished, flight.job.id, expires_at=flight.expires_at, now=context.now()
-        )
+        record = context.store.record_finished
+        await context.writer.run(record, flight.job.id, expires_at=expires_at, took=took, now=context.now())
         flight.job = context.moved(flight.job, JobEvent.FINISHED)
         context.board.fetching.add(flight, anyio.current_time())
         context.board.wake()
 
-    async def _task_failed(self, flight: Flight, reason: str, message: str) -> None:
+    async def _task_failed(self, flight: Flight, reason: str, message: str, *, took: float | None) -> None:
         context = self._context
-        again = await context.writer.run(self._record_failure, flight.job, reason, message)
+        again = await context.writer.run(self._record_failure, flight.job, reason, message, took)
         flight.job = context.moved(flight.job, JobEvent.TASK_FAILED, reason=reason, message=message)
         if reason == "capacity":
             context.crowded()
@@ -179,12 +191,12 @@ class Asker:
         if again:
             context.moved(flight.job, JobEvent.RETRIED, reason=reason, message=again)
 
-    def _record_failure(self, job: Job, reason: str, message: str) -> str:
+    def _record_failure(self, job: Job, reason: str, message: str, took: float | None) -> str:
         """The failure and, where the manifest opens its class, the wish to buy again: both or neither are durable."""
         store, now = self._context.store, self._context.now()
         allowed = self._context.options.retries.get(reason, 0)
         with store.transaction():
-            store.record_task_failed(job.id, reason=reason, message=message, now=now)
+            store.record_task_failed(job.id, reason=reason, message=message, took=took, now=now)
             tried = _retried(store.history(job.id)) if allowed else 0
             if tried >= allowed or not job.wanted:
                 return ""

@@ -65,6 +65,8 @@ class Flight:
     """Answers in a row that called the task complete without a file."""
     unready_since: float | None = None
     asked_at: float = float("-inf")
+    unfinished_at: float | None = None
+    """When it was last known to be unfinished: when this run bought it, or saw it working."""
     url: str | None = None
     """Where the clip is; may hold a signature, so it lives in memory only."""
     expires_at: datetime | None = None

@@ -15,8 +15,10 @@ from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
 from batchrunner.model import Batch, Clip, FrameDialect, Job, WantedJob
 from batchrunner.outputs import OutputFolder
+from batchrunner.polling import next_look
 from batchrunner.providers.base import Collector
 from batchrunner.runner.board import Board, Stop
+from batchrunner.runner.lessons import Lessons
 from batchrunner.settings import Limits
 from batchrunner.states import JobEvent, advance
 from batchrunner.store.base import Store
@@ -24,6 +26,10 @@ from batchrunner.store.writer import Writer
 
 RELEASES = frozenset({JobEvent.TASK_FAILED, JobEvent.REFUSED, JobEvent.RETURNED, JobEvent.ABSENT})
 """Events after which a purchase no longer counts against the budget."""
+
+
+QUERY_SHARE = 0.8
+"""Of the query rate, for what is running; the rest is for look-ups and for what goes wrong."""
 
 
 def too_many_failures(limits: Limits) -> str:
@@ -85,6 +91,14 @@ class Context:
     board: Board
     private_urls: Mapping[str, str]
     """Frame URLs that may not be stored, by their SHA-256."""
+    lessons: Lessons
+
+    def next_look(self, job: Job, age: float) -> float:
+        """Seconds until the next question about a task that was accepted `age` seconds ago."""
+        board, floor = self.board, self.limits.poll_floor
+        share = QUERY_SHARE * board.query_pace.per_second / max(board.in_flight, 1)
+        learned = self.lessons.of(job.request.kind)
+        return next_look(age, floor=floor, chance=self.chance.random(), learned=learned, share=share)
 
     def moved(
         self,

@@ -30,6 +30,7 @@ from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context, Options, too_many_failures
 from batchrunner.runner.fetching import Fetcher
+from batchrunner.runner.lessons import Lessons
 from batchrunner.runner.metering import Meter
 from batchrunner.runner.outage import Outage
 from batchrunner.runner.settling import Settler
@@ -107,6 +108,7 @@ class Runner:
             listener=partial(self._tell, listener),
             board=board,
             private_urls=private_urls,
+            lessons=Lessons(store=store, writer=self._writer, endpoint=batch.endpoint, limits=limits),
         )
         self._outage = Outage(self._context)
         self._meter = Meter(self._context)

@@ -14,7 +14,7 @@ from batchrunner import answers
 from batchrunner.classify import candidate_fits
 from batchrunner.envelope import parse
 from batchrunner.model import Job
-from batchrunner.polling import backoff, next_look
+from batchrunner.polling import backoff
 from batchrunner.reconcile import JUDGEMENTS, LOOKUPS, SPREAD, Conclusion, Evidence, conclude, next_lookup
 from batchrunner.runner.asking import question
 from batchrunner.runner.board import Flight, Stop
@@ -86,8 +86,7 @@ class Settler:
             return False
         flight.job = context.moved(flight.job, JobEvent.FOUND, task_id=task_id)
         flight.misses = flight.failures = 0
-        look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())
-        board.fly(flight, anyio.current_time() + look)
+        board.fly(flight, anyio.current_time() + context.next_look(flight.job, 0.0))
         return True
 
     def _again(self, flight: Flight, *, answered: bool) -> None:

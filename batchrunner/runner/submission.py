@@ -14,7 +14,7 @@ from batchrunner.budget import Used, near, only_tags, passed, sentence, warning
 from batchrunner.classify import Submission
 from batchrunner.matrix import TAKEN_ID, Verdict
 from batchrunner.model import Answer, Intent, Job
-from batchrunner.polling import backoff, next_look
+from batchrunner.polling import backoff
 from batchrunner.providers.base import Buyer, Exchange
 from batchrunner.purchase import RANDOM_BITS, purchase_id
 from batchrunner.runner.account import QUOTA, Account
@@ -179,9 +179,12 @@ class Submitter:
             await self._unanswered(job, replace(verdict.answer, rule=TAKEN_ID.id), TAKEN_ID.reason)
             return
         job = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
-        look = next_look(0.0, floor=context.limits.poll_floor, chance=context.chance.random())
         accepted_at = anyio.current_time()
-        context.board.fly(Flight(job=job, accepted_at=accepted_at), accepted_at + look)
+        await context.lessons.look_up(job.request.kind)
+        context.board.fly(
+            Flight(job=job, accepted_at=accepted_at, unfinished_at=accepted_at),
+            accepted_at + context.next_look(job, 0.0),
+        )
 
     async def _unanswered(self, job: Job, answer: Answer, reason: str) -> None:
         context = self._context

@@ -233,6 +233,14 @@ class Store(Protocol):
     def task_owner(self, task_id: str) -> int | None:
         """The job that the provider's task was bought for, of any batch; None when it is none of ours."""
 
+    def service_times(self, kind: str, *, endpoint: str, limit: int) -> list[float]:
+        """How long the last tasks of this kind took at that provider, in its seconds, the last one first."""
+
+    def kinds_ahead(
+        self, batch_id: int, *, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> dict[str, int]:
+        """The kinds of the first `limit` wanted pending jobs that are selected, and how many of each."""
+
     def money(self, batch_id: int) -> Money: ...
 
     # evidence
@@ -343,11 +351,15 @@ class Store(Protocol):
     def record_progress(self, job_id: int, *, status: str, progress: int | None, now: datetime) -> bool:
         """Still running; False (and nothing written) when that is not news."""
 
-    def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
-        """running -> fetching."""
+    def record_finished(
+        self, job_id: int, *, expires_at: datetime | None, took: float | None = None, now: datetime
+    ) -> bool:
+        """running -> fetching. `took` is the task's service time in the provider's seconds, where it is known."""
 
-    def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
-        """running -> failed: the provider says so, and gives the money back."""
+    def record_task_failed(
+        self, job_id: int, *, reason: str, message: str, took: float | None = None, now: datetime
+    ) -> bool:
+        """running -> failed: the provider says so, and gives the money back. `took` as above."""
 
     def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
         """running -> failed: the provider no longer knows the task, or offers no file; the money counts as spent."""

@@ -318,11 +318,25 @@ class MemoryStore(Evidence, Books):
             self._place(replace(row, job=replace(row.job, provider_status=status, progress=progress)))
         return True
 
-    def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.FINISHED, now=now, expires_at=expires_at)
+    def record_finished(
+        self, job_id: int, *, expires_at: datetime | None, took: float | None = None, now: datetime
+    ) -> bool:
+        with self.transaction():
+            return self._learnt(job_id, took, self._move(job_id, JobEvent.FINISHED, now=now, expires_at=expires_at))
 
-    def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
+    def record_task_failed(
+        self, job_id: int, *, reason: str, message: str, took: float | None = None, now: datetime
+    ) -> bool:
+        with self.transaction():
+            moved = self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
+            return self._learnt(job_id, took, moved)
+
+    def _learnt(self, job_id: int, took: float | None, moved: bool) -> bool:
+        if moved and took is not None:
+            row = self._rows[job_id]
+            about = self._batches[row.batch_id].endpoint, row.job.request.kind
+            self._put(self._service_times, about, (*self._service_times.get(about, ()), took))
+        return moved
 
     def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
         return self._move(job_id, JobEvent.VANISHED, now=now, reason=reason, message=message)

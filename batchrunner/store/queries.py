@@ -36,6 +36,8 @@ from batchrunner.store.rows import (
     to_time,
 )
 
+KIND = "billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames')"
+"""`VideoRequest.kind` of a job."""
 PAGE = 1000
 """Rows that are read at once; between pages the connection is free and the WAL may be reset."""
 
@@ -219,6 +221,22 @@ class Questions(Connection):
     def task_owner(self, task_id: str) -> int | None:
         row = self._row("SELECT job_id FROM attempts WHERE task_id = ?", (task_id,))
         return None if row is None else int(row["job_id"])
+
+    def service_times(self, kind: str, *, endpoint: str, limit: int) -> list[float]:
+        sql = "SELECT seconds FROM service_times WHERE endpoint = ? AND kind = ? ORDER BY id DESC LIMIT ?"
+        return [row["seconds"] for row in self._rows(sql, (endpoint, kind, limit))]
+
+    def kinds_ahead(
+        self, batch_id: int, *, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> dict[str, int]:
+        sql = f"""
+            SELECT {KIND} AS kind, count(*) AS jobs FROM (
+                SELECT billing_key, seconds, request FROM jobs
+                WHERE batch_id = ? AND wanted = 1 AND state = 'pending' AND {SELECTED} ORDER BY position, id LIMIT ?
+            ) GROUP BY 1
+        """
+        rows = self._rows(sql, (batch_id, *selection(only, tags), limit))
+        return {row["kind"]: row["jobs"] for row in rows}
 
     def salt(self) -> bytes:
         return bytes(self._rows("SELECT salt FROM salts")[0]["salt"])

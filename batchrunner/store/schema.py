@@ -415,6 +415,20 @@ VERDICTS = (
 )
 """What the first clips of a kind came to: until they are done and right, the rest of it waits."""
 
+SERVICE_TIMES = (
+    """
+    CREATE TABLE service_times (
+        id INTEGER PRIMARY KEY,
+        endpoint TEXT NOT NULL,
+        kind TEXT NOT NULL,  -- billing key, seconds, number of frames
+        seconds REAL NOT NULL CHECK (seconds >= 0),
+        at TEXT NOT NULL CHECK (length(at) = 27)
+    ) STRICT
+    """,
+    "CREATE INDEX service_times_by_kind ON service_times (endpoint, kind)",
+)
+"""How long tasks took, in the provider's seconds: what polling and the expected finish are learned from."""
+
 STEPS: dict[str, tuple[str, ...]] = {
     "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
@@ -427,6 +441,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "9_caps": CAPS,
     "10_ledger": LEDGER,
     "11_verdicts": VERDICTS,
+    "12_service_times": SERVICE_TIMES,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -32,7 +32,7 @@ from batchrunner.store.ledger import (
     UNSENT,
     Charge,
 )
-from batchrunner.store.queries import PAGE
+from batchrunner.store.queries import KIND, PAGE
 from batchrunner.store.rows import (
     BATCH_COLUMNS,
     JOB_COLUMNS,
@@ -341,11 +341,29 @@ class SqliteStore(Staging, Evidence, Books):
             changed = self._run(sql, {"id": job_id, "status": status, "progress": progress, "now": to_text(now)})
             return changed.rowcount == 1
 
-    def record_finished(self, job_id: int, *, expires_at: datetime | None, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.FINISHED, now=now, columns={"expires_at": to_text(expires_at)})
+    def record_finished(
+        self, job_id: int, *, expires_at: datetime | None, took: float | None = None, now: datetime
+    ) -> bool:
+        with self.transaction():
+            moved = self._move(job_id, JobEvent.FINISHED, now=now, columns={"expires_at": to_text(expires_at)})
+            self._learn(job_id, took if moved else None, now=now)
+            return moved
 
-    def record_task_failed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
+    def record_task_failed(
+        self, job_id: int, *, reason: str, message: str, took: float | None = None, now: datetime
+    ) -> bool:
+        with self.transaction():
+            moved = self._move(job_id, JobEvent.TASK_FAILED, now=now, reason=reason, message=message)
+            self._learn(job_id, took if moved else None, now=now)
+            return moved
+
+    def _learn(self, job_id: int, took: float | None, *, now: datetime) -> None:
+        if took is not None:
+            sql = f"""
+                INSERT INTO service_times (endpoint, kind, seconds, at)
+                SELECT endpoint, {KIND}, ?, ? FROM jobs JOIN batches ON batches.id = batch_id WHERE jobs.id = ?
+            """
+            self._run(sql, (took, to_text(now), job_id))
 
     def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
         return self._move(job_id, JobEvent.VANISHED, now=now, reason=reason, message=message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -68,6 +68,7 @@ class Tables:
         self._attempts: dict[int, Booked] = {}
         self._proofs: dict[tuple[str, str, str], ReplayProof] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
+        self._service_times: dict[tuple[str, str], tuple[float, ...]] = {}
         self._plan = plan.plan([], [])
         """The last comparison."""
         self._undo: list[Callable[[], object]] = []
@@ -224,6 +225,15 @@ class Tables:
 
     def task_owner(self, task_id: str) -> int | None:
         return self._tasks.get(task_id)
+
+    def service_times(self, kind: str, *, endpoint: str, limit: int) -> list[float]:
+        return list(reversed(self._service_times.get((endpoint, kind), ())))[:limit]
+
+    def kinds_ahead(
+        self, batch_id: int, *, limit: int, only: str | None = None, tags: Sequence[str] = ()
+    ) -> dict[str, int]:
+        pending = sorted(self._matching(batch_id, JobState.PENDING, only, tags), key=lambda job: self._order(job.id))
+        return Counter(job.request.kind for job in pending[:limit])
 
     def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
         return self._assets.get((sha256, endpoint))

@@ -1,5 +1,6 @@
 """What every store does: the same suite over the one in memory and the one on SQLite."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -1160,3 +1161,48 @@ def test_a_salt_is_the_database_s_own_and_stays(store):
     assert len(store.salt()) >= 16
     assert key_fingerprint("sk-one", salt=store.salt()) != key_fingerprint("sk-two", salt=store.salt())
     assert key_fingerprint("sk-one", salt=b"a" * 16) != key_fingerprint("sk-one", salt=b"b" * 16)
+
+
+# service times
+
+
+def test_service_times_are_kept_by_kind_the_last_first(store):
+    _, *ids = new_batch(store, *"abcdef")
+    for took, job_id in enumerate(ids[:4], 1):
+        bring(store, job_id, JobState.RUNNING)
+        assert store.record_finished(job_id, expires_at=None, took=float(took), now=LATER)
+    bring(store, ids[4], JobState.RUNNING)
+    assert store.record_task_failed(ids[4], reason="moderation", message="no", took=0.5, now=LATER)
+    kind = store.job(ids[0]).request.kind
+    assert store.service_times(kind, endpoint="toapis.com", limit=9) == [0.5, 4.0, 3.0, 2.0, 1.0]
+    assert store.service_times(kind, endpoint="toapis.com", limit=2) == [0.5, 4.0]
+    assert store.service_times(kind, endpoint="emulator", limit=9) == []
+    assert store.service_times(RICH.kind, endpoint="toapis.com", limit=9) == []
+
+
+def test_only_a_move_that_happened_teaches(store):
+    _, job_id, other = new_batch(store, "a", "b")
+    assert not store.record_finished(job_id, expires_at=None, took=5.0, now=LATER)
+    bring(store, other, JobState.RUNNING)
+    assert store.record_finished(other, expires_at=None, now=LATER)
+    assert store.service_times(store.job(other).request.kind, endpoint="toapis.com", limit=9) == []
+
+
+def test_a_service_time_is_undone_with_its_transaction(store):
+    _, job_id = new_batch(store, "a")
+    bring(store, job_id, JobState.RUNNING)
+    with suppress(ZeroDivisionError), store.transaction():
+        assert store.record_finished(job_id, expires_at=None, took=5.0, now=LATER)
+        raise ZeroDivisionError
+    assert store.service_times(store.job(job_id).request.kind, endpoint="toapis.com", limit=9) == []
+
+
+def test_the_kinds_of_what_is_sent_next(store):
+    batch_id = store.open_batch("b", endpoint="toapis.com", currency=None, now=NOW).id
+    jobs = (wanted("a"), wanted("b", 1, request=RICH), wanted("c", 2), wanted("d", 3))
+    store.apply(batch_id, Changes(added=jobs), now=NOW)
+    bring(store, next(store.jobs(batch_id)).id, JobState.RUNNING)
+    assert RICH.kind == "1080P+Sound 10 2"
+    assert store.kinds_ahead(batch_id, limit=9) == {"720P 5 0": 2, RICH.kind: 1}
+    assert store.kinds_ahead(batch_id, limit=2) == {"720P 5 0": 1, RICH.kind: 1}
+    assert store.kinds_ahead(batch_id, limit=9, only="b") == {RICH.kind: 1}

@@ -168,7 +168,7 @@ def test_a_newer_schema_is_refused(path):
 
 def test_an_older_schema_is_migrated_by_a_run_and_not_by_a_reader(path, monkeypatch):
     filled(path).close()
-    steps = {**schema.STEPS, "9_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
+    steps = {**schema.STEPS, "99_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
     monkeypatch.setattr(schema, "STEPS", steps)
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     with pytest.raises(StorageError, match="older batchrunner"):
@@ -234,7 +234,7 @@ def test_a_cap_is_looked_up_and_not_summed(path):
 
 def test_a_migration_that_fails_leaves_the_old_schema(path, monkeypatch):
     filled(path).close()
-    steps = {**schema.STEPS, "9_later": ("ALTER TABLE runs ADD COLUMN note TEXT", "SELECT nonsense")}
+    steps = {**schema.STEPS, "99_later": ("ALTER TABLE runs ADD COLUMN note TEXT", "SELECT nonsense")}
     with monkeypatch.context() as patch:
         patch.setattr(schema, "STEPS", steps)
         patch.setattr(schema, "VERSION", schema.VERSION + 1)

@@ -452,3 +452,12 @@ def test_a_balance_of_anything_has_an_outcome(found):
 @pytest.mark.parametrize("body", [rb'{"id": "\ud800"}', b'{"id": ".."}', b'{"id": 7}', b'{"id": ""}', b"[]"])
 def test_an_answer_that_names_its_task_by_what_is_no_id_names_none(body):
     assert named_task(Exchange(status=200, body=body)) is None
+
+
+@pytest.mark.parametrize(
+    ("created", "completed", "took"),
+    [(100, 205, 105.0), (100.5, 101, 0.5), (100, 100, None), (205, 100, None), (None, 205, None), ("x", 205, None)],
+)
+def test_a_finished_task_tells_how_long_it_took(created, completed, took):
+    said = task("completed", result=result(), created_at=created, completed_at=completed)
+    assert asked(said) == Finished(URL, None, took)

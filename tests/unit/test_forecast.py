@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchrunner.forecast import FEWEST, WINDOW, forecast
+from batchrunner.forecast import FEWEST, WINDOW, forecast, service_time
 from batchrunner.polling import next_look
 
 times = st.lists(st.floats(0.1, 1e5), min_size=FEWEST, max_size=WINDOW)
@@ -135,3 +135,20 @@ def test_a_crowd_asks_less_often(learned):
     alone = sum(looks(end, floor=5.0, learned=learned)[0] for end in ends)
     crowded = sum(looks(end, floor=5.0, learned=learned, share=1 / 50)[0] for end in ends)
     assert crowded < alone / 2
+
+
+@pytest.mark.parametrize(
+    ("told", "earliest", "latest", "took"),
+    [
+        (105.0, 100.0, 110.0, 105.0),  # the provider's word
+        (None, 100.0, 110.0, 102.5),  # any moment between the two looks
+        (60.0, 100.0, 110.0, 100.0),  # it showed its news late
+        (500.0, 100.0, 110.0, 110.0),  # it cannot have taken longer than we have waited
+        (105.0, None, 110.0, 105.0),  # nobody looked before it ended, but it tells
+        (None, None, 110.0, None),
+        (math.nan, None, 110.0, None),
+        (-3.0, 100.0, 110.0, 102.5),
+    ],
+)
+def test_what_a_task_took(told, earliest, latest, took):
+    assert service_time(told, earliest=earliest, latest=latest, chance=0.25) == took
