@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchrunner.errors import UsageError
+from batchrunner.eta import AHEAD, Eta, of_batch
+from batchrunner.forecast import WINDOW, Forecast, forecast
 from batchrunner.manifest import Loaded, Options, Prices, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
 from batchrunner.model import Batch, FrameDialect, Money, WantedJob
@@ -242,6 +244,10 @@ class Standing:
     dropped: Mapping[JobState, int]
     """Jobs that the manifest no longer has and that are not final: what was bought is collected all the same."""
     money: Money
+    eta: Eta | None = None
+    """When it will be finished if it goes on as it goes now; None when nothing is in flight, or too little is known."""
+    at: datetime
+    """The moment that this is about."""
     failed: frozenset[str] = frozenset()
     """Why jobs failed."""
 
@@ -294,6 +300,7 @@ def deciding(
 def standing(database: Path | None, name: str | None) -> Standing:
     """Where a batch stands now."""
     with reading(database, name) as (store, batch):
+        at = now()
         open_jobs = store.jobs(batch.id, states=NOT_FINAL, wanted_only=False)
         dropped = Counter(job.state for job in open_jobs if not job.wanted)
         failed = frozenset(job.reason or "" for job in store.jobs(batch.id, states=(JobState.FAILED,)))
@@ -302,5 +309,22 @@ def standing(database: Path | None, name: str | None) -> Standing:
             counts=store.counts(batch.id),
             dropped=dropped,
             money=store.money(batch.id),
+            eta=_eta(store, batch, at),
+            at=at,
             failed=failed,
         )
+
+
+def _eta(store: Store, batch: Batch, at: datetime) -> Eta | None:
+    """As many as are in flight now are taken for as many as there may be; the emulator's seconds are not ours."""
+    if batch.endpoint == EMULATOR or batch.paused:
+        return None
+    running = store.jobs(batch.id, states=(JobState.RUNNING,), wanted_only=False)
+    ages = [(job.request.kind, (at - (job.submitted_at or at)).total_seconds()) for job in running]
+    ahead, waiting = store.kinds_ahead(batch.id, limit=AHEAD), store.counts(batch.id).get(JobState.PENDING, 0)
+    learned: dict[str, Forecast] = {}
+    for kind in ahead.keys() | {kind for kind, _ in ages}:
+        known = forecast(store.service_times(kind, endpoint=batch.endpoint, limit=WINDOW))
+        if known is not None:
+            learned[kind] = known
+    return of_batch(ages, ahead, waiting, learned, places=len(ages)) if ages else None

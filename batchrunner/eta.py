@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from batchrunner.forecast import Forecast
 
+AHEAD = 500
+"""Waiting jobs whose kinds are looked at; the rest are taken for the same mixture."""
 SAMPLE = 64
 """Tasks in flight whose ages are looked at; more are represented by these."""
 MEDIAN, LIKELY = 0.5, 0.9
@@ -28,6 +30,27 @@ class Eta:
     median: float
     likely: float
     """Nine times out of ten it takes no longer."""
+
+
+def of_batch(
+    ages: Sequence[tuple[str, float]],
+    ahead: Mapping[str, int],
+    waiting: int,
+    learned: Mapping[str, Forecast],
+    *,
+    places: int,
+    rate: float = math.inf,
+) -> Eta | None:
+    """`expected` for a batch: the kind and age of each task in flight, and the kinds of the next of the `waiting` jobs.
+
+    Kinds of which nothing is known are left out of the mixture, and counted by the others; None when all are.
+    """
+    flying = [(learned[kind], age) for kind, age in ages if kind in learned]
+    known = {learned[kind]: float(number) for kind, number in ahead.items() if kind in learned}
+    if (ages and not flying) or (waiting and not known):
+        return None
+    scale = waiting / sum(known.values()) if known else 0.0
+    return expected(flying, {kind: number * scale for kind, number in known.items()}, places=places, rate=rate)
 
 
 def expected(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from batchrunner.eta import Eta
 from batchrunner.model import Clip
 from batchrunner.states import JobState
 
@@ -48,6 +49,8 @@ class Beat:
 
     at: datetime
     counts: Mapping[JobState, int]
+    eta: Eta | None = None
+    """When everything will be final, once enough tasks have finished to tell."""
 
 
 RunEvent = JobMoved | JobProgress | Held | Beat

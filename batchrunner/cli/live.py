@@ -18,7 +18,7 @@ from rich.text import Text
 
 from batchrunner.cli.words import printable
 from batchrunner.events import Beat, Held, JobMoved, JobProgress, RunEvent
-from batchrunner.report.summary import standing
+from batchrunner.report.summary import finish, standing
 from batchrunner.states import JobState
 
 ROWS = 10
@@ -46,7 +46,7 @@ class LiveView:
         self._console = Console(stderr=True, emoji=False, highlight=False, markup=False)
         self._rows: dict[str, _Row] = {}
         self._counts: Mapping[JobState, int] = Counter()
-        self._last, self._hold = "", ""
+        self._last, self._hold, self._ends = "", "", ""
         self._started: datetime | None = None
         self._now: datetime | None = None
         self._live = Live(
@@ -79,6 +79,7 @@ class LiveView:
                 self._console.print(Text(printable(f"hold    {self._hold}"), style="yellow"))
             case Beat():
                 self._counts = dict(event.counts)
+                self._ends = finish(event.eta, event.at) if event.eta else ""
 
     def _moved(self, event: JobMoved) -> None:
         if (stage := _STAGES.get(event.state)) is not None:
@@ -102,7 +103,11 @@ class LiveView:
         head.add_column(no_wrap=True)
         bar = ProgressBar(total=self._total, completed=final)
         head.add_row(Text(printable(self._name), style="bold"), bar, Text(f"{final}/{self._total}  {_clock(elapsed)}"))
-        parts: list[Table | Text] = [head, Text(standing(self._counts), style="dim"), self._table()]
+        parts: list[Table | Text] = [
+            head,
+            Text(standing(self._counts) + (f"; ends {self._ends}" if self._ends else ""), style="dim"),
+            self._table(),
+        ]
         if len(self._rows) > ROWS:
             parts.append(Text(f"… and {len(self._rows) - ROWS} more in flight", style="dim"))
         if self._last:

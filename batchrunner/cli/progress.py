@@ -76,12 +76,16 @@ class PlainView:
                     self._beat = event.at
                 elif (event.at - self._beat).total_seconds() >= BEAT_EVERY:
                     self._beat = event.at
-                    self._line(event.at, f"beat   {summary.standing(event.counts)}")
+                    self._line(event.at, f"beat   {summary.standing(event.counts)}{_ends(event)}")
             case JobProgress():
                 return
 
     def _line(self, at: datetime, text: str) -> None:
         say(f"{at.astimezone().isoformat(timespec='seconds')} {printable(text)}", err=True)
+
+
+def _ends(event: Beat) -> str:
+    return f"; ends {summary.finish(event.eta, event.at)}" if event.eta else ""
 
 
 def _details(event: JobMoved) -> str:
@@ -121,5 +125,10 @@ def _json(event: RunEvent) -> None:
         case Held():
             record = {"type": "run.held", "at": at, "reason": event.reason, "message": event.message}
         case Beat():
-            record = {"type": "run.beat", "at": at, "counts": {s.value: n for s, n in event.counts.items() if n}}
+            record = {
+                "type": "run.beat",
+                "at": at,
+                "counts": {s.value: n for s, n in event.counts.items() if n},
+                "expected_finish": summary.finish_as_json(event.eta, event.at),
+            }
     say(json.dumps(record, ensure_ascii=False))

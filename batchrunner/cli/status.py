@@ -39,6 +39,7 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
             "currency": found.currency,
             "seconds": money.seconds,
             "unpriced": money.unpriced,
+            "expected_finish": summary.finish_as_json(standing.eta, standing.at),
         }
         put(json.dumps(document, ensure_ascii=False) + "\n")
         return ExitCode.DONE
@@ -47,6 +48,8 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
         put(f"  dropped from the manifest, still open: {summary.standing(standing.dropped)}\n")
     put(f"  bought  {summary.bought(money, found.currency)}" + "\n")
     put(f"  from    {found.endpoint}" + "\n")
+    if standing.eta is not None:
+        put(f"  ends    {summary.finish(standing.eta, standing.at)}, while a run works on it\n")
     if found.paused:
         put(f"  paused  {found.paused}: run the same command again when it is mended" + "\n")
     for line in ways(_helping(standing, database)):

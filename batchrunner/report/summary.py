@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from batchrunner.errors import SEVERITY, ExitCode
+from batchrunner.eta import Eta
 from batchrunner.model import Job, Money
 from batchrunner.runner.board import Stop
 from batchrunner.runner.loop import Outcome
@@ -117,6 +119,22 @@ _ORDER = (
     JobState.FAILED,
     JobState.CANCELLED,
 )
+
+
+def finish(eta: Eta, at: datetime) -> str:
+    """When a batch will be finished, by the clock on the wall: `about 14:32, by 14:50 nine times out of ten`."""
+    here = at.astimezone()
+    median, likely = (here + timedelta(seconds=seconds) for seconds in (eta.median, eta.likely))
+    shape = "%H:%M" if likely.date() == here.date() else "%Y-%m-%d %H:%M"
+    return f"about {median.strftime(shape)}, by {likely.strftime(shape)} nine times out of ten"
+
+
+def finish_as_json(eta: Eta | None, at: datetime) -> dict[str, str] | None:
+    """The same for programs, as ISO 8601 in UTC."""
+    if eta is None:
+        return None
+    times = {"median": eta.median, "p90": eta.likely}
+    return {name: (at + timedelta(seconds=round(seconds))).isoformat() for name, seconds in times.items()}
 
 
 def standing(counts: Mapping[JobState, int]) -> str:

@@ -30,6 +30,7 @@ from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context, Options, too_many_failures
 from batchrunner.runner.fetching import Fetcher
+from batchrunner.runner.finish import Finish
 from batchrunner.runner.lessons import Lessons
 from batchrunner.runner.metering import Meter
 from batchrunner.runner.outage import Outage
@@ -110,6 +111,7 @@ class Runner:
             private_urls=private_urls,
             lessons=Lessons(store=store, writer=self._writer, endpoint=batch.endpoint, limits=limits),
         )
+        self._finish = Finish(self._context)
         self._outage = Outage(self._context)
         self._meter = Meter(self._context)
         self._settler = Settler(self._context, self._meter)
@@ -255,7 +257,8 @@ class Runner:
             self._act(workers, decision, now)
             if now - self._beaten >= HEARTBEAT:
                 self._beaten = now
-                context.listener(Beat(at=context.now(), counts=dict(board.counts)))
+                eta = await self._finish.look()
+                context.listener(Beat(at=context.now(), counts=dict(board.counts), eta=eta))
             await board.changed(HEARTBEAT if decision.wake_in is None else min(decision.wake_in, HEARTBEAT))
 
     def _check_clocks(self) -> None:

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from provider import Reply
+from provider import EPOCH, Reply
 from world import named
 
 from batchrunner.forecast import WINDOW
@@ -87,3 +87,14 @@ async def test_what_an_earlier_run_bought_teaches_only_by_the_provider_s_word(wo
     world.provider.script.write("poll", "telling", Reply(body=told))
     await world.run()
     assert world.store.service_times(world.job("telling").request.kind, endpoint="scripted", limit=9) == [61.0]
+
+
+async def test_the_signs_of_life_say_when_it_will_be_over(world):
+    world = await worked(world, 5.0)
+    over = max(task.ready_at for task in world.provider.tasks.values())
+    told = [beat for beat in world.beats() if beat.eta is not None]
+    assert told[0].at < world.beats()[len(world.beats()) // 2].at
+    middle = told[len(told) // 2]
+    expected = (middle.at - EPOCH).total_seconds() + middle.eta.median
+    assert expected == pytest.approx(over, rel=0.15)
+    assert middle.eta.likely > middle.eta.median

@@ -1,14 +1,26 @@
 """How a run ended: which exit code wins, and what is said."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrunner.errors import SEVERITY, ExitCode
+from batchrunner.eta import Eta
 from batchrunner.model import Job, Money, VideoRequest
-from batchrunner.report.summary import REMEDIES, amount, at_provider, bought, exit_code, failures, standing
+from batchrunner.report.summary import (
+    REMEDIES,
+    amount,
+    at_provider,
+    bought,
+    exit_code,
+    failures,
+    finish,
+    finish_as_json,
+    standing,
+)
 from batchrunner.runner.board import Stop
 from batchrunner.runner.loop import Outcome
 from batchrunner.states import JobState
@@ -197,3 +209,12 @@ def test_what_is_at_the_provider_while_nobody_looks():
     assert at_provider(dict.fromkeys(JobState, 1)) == 3  # submitting, running, fetching; doubt is told on its own
     assert at_provider({S.DONE: 9, S.IN_DOUBT: 2}) == 0
     assert at_provider({}) == 0
+
+
+def test_an_expected_finish_is_told_by_the_clock_on_the_wall():
+    at = datetime(2026, 11, 22, 9, 0, tzinfo=UTC).astimezone().replace(hour=9, minute=0)
+    assert finish(Eta(3600, 5400), at) == "about 10:00, by 10:30 nine times out of ten"
+    assert finish(Eta(3600, 86_400), at) == "about 2026-11-22 10:00, by 2026-11-23 09:00 nine times out of ten"
+    assert finish_as_json(None, at) is None
+    document = finish_as_json(Eta(3600, 5400), datetime(2026, 11, 22, 9, 0, tzinfo=UTC))
+    assert document == {"median": "2026-11-22T10:00:00+00:00", "p90": "2026-11-22T10:30:00+00:00"}
