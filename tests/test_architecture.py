@@ -24,7 +24,7 @@ LAYERS = (
     {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
     {"selection", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
-    {"providers.addresses"},
+    {"providers.addresses", "providers.quick"},
     {"store.*", "providers.http", "emulator.*"},
     {"providers.toapis"},
     {"runner.*"},
@@ -69,7 +69,7 @@ IMPURE_AT_THE_TOP = {
     "__main__",
 }
 PURE_ELSEWHERE = {"manifest.expand"}
-OWNERS = {"httpx": "providers.http", "sqlite3": "store", "sqlite_utils": "store"}
+OWNERS = {"httpx": "providers", "sqlite3": "store", "sqlite_utils": "store"}
 """Who alone may import what."""
 NOTHING_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

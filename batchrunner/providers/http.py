@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from batchrunner.errors import AccountError, UsageError
-from batchrunner.providers import addresses
+from batchrunner.providers import addresses, quick
 from batchrunner.providers.addresses import is_loopback, is_plain_host
 from batchrunner.providers.base import Download, DownloadBroken, Exchange, Rest
 from batchrunner.redaction import MASK, echoes
@@ -123,6 +123,8 @@ class HttpClient:
         enter = self._stack.enter_async_context
         self._careful = await enter(self._client(headers, fresh, SUBMIT_DEADLINE))
         self._quick = await enter(self._client(headers, kept, CALL_TIMEOUT))
+        fast = None if self._transport else quick.transport(self._tls, proxies=not is_loopback(self.host))
+        self._asking = await enter(self._client(headers, kept, CALL_TIMEOUT, fast)) if fast else self._quick
         del headers["Authorization"]  # a result file is somebody else's address
         # Connections to a number are not shared: two hosts behind one address may show different certificates.
         self._open = await enter(self._client(headers, fresh, CALL_TIMEOUT))
@@ -134,7 +136,13 @@ class HttpClient:
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
 
-    def _client(self, headers: Mapping[str, str], limits: httpx.Limits, timeout: float) -> httpx.AsyncClient:
+    def _client(
+        self,
+        headers: Mapping[str, str],
+        limits: httpx.Limits,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             headers=headers,
             limits=limits,
@@ -142,7 +150,7 @@ class HttpClient:
             follow_redirects=False,
             verify=self._tls,
             trust_env=not is_loopback(self.host),  # a proxy leads to the provider, never to this machine
-            transport=self._transport,
+            transport=transport or self._transport,
         )
 
     async def submit(self, path: str, body: bytes) -> Exchange:
@@ -153,7 +161,7 @@ class HttpClient:
 
     async def get(self, path: str) -> Exchange:
         """GET an API answer."""
-        return await self._exchange(self._quick, "GET", path, within=CALL_DEADLINE)
+        return await self._exchange(self._asking, "GET", path, within=CALL_DEADLINE)
 
     async def post_file(self, path: str, *, field: str, name: str, content: bytes, mime: str) -> Exchange:
         """POST a multipart file."""

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from batchrunner.errors import AccountError, ExitCode, UsageError
-from batchrunner.providers import http
+from batchrunner.providers import http, quick
 from batchrunner.providers.base import DownloadBroken, Rest
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.settings import MAX_ANSWER_BYTES
@@ -44,6 +44,14 @@ def one_authority(tmp_path_factory):
         yield
 
 
+@pytest.fixture(params=["aiohttp", "stock"], autouse=True)
+def beneath(request, monkeypatch):
+    """What the free questions go through: every rule holds on both."""
+    if request.param == "stock":
+        monkeypatch.setattr(quick, "transport", lambda tls, *, proxies: None)
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -58,7 +66,7 @@ class Server:
     """Serves each connection with `script(connection, read)`; keeps what it was sent, connection by connection."""
 
     def __init__(self, script):
-        self.script, self.received, self.closing = script, [], False
+        self.script, self.received, self.closing = getattr(script, "anew", lambda: script)(), [], False
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.threads = [threading.Thread(target=self._accept)]
@@ -123,12 +131,18 @@ def serving(script):
 
 def answering(*answers):
     """A script that has one answer for each request, on whichever connection it comes; then it closes."""
-    left = list(answers)
 
-    def script(connection, read):
-        while left and read():
-            connection.sendall(left.pop(0))
+    def anew():
+        left = list(answers)
 
+        def script(connection, read):
+            while left and read():
+                connection.sendall(left.pop(0))
+
+        return script
+
+    script = anew()
+    script.anew = anew  # for a test that runs twice
     return script
 
 
@@ -896,3 +910,26 @@ async def test_the_rest_of_a_file(answer, expected, goes_on):
     assert (download.status, download.start, download.length, download.etag) == expected
     assert REST.begins(download) is goes_on
     assert b'range: bytes=2-\r\nif-range: "v1"\r\n' in server.received[0].lower()
+
+
+# the faster transport
+
+
+async def test_questions_go_through_the_faster_transport_where_it_can_be(beneath):
+    async with client("http://127.0.0.1:9") as one:
+        assert (one._asking is not one._quick) == (beneath == "aiohttp")
+
+
+async def test_behind_a_proxy_questions_go_through_the_proxy(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    async with client("https://toapis.com") as one:
+        assert one._asking is one._quick
+        assert (await one.get("/v1/balance")).error == "ConnectError"  # nobody is at the proxy
+
+
+def test_on_trio_httpx_asks_by_itself():
+    async def main():
+        async with client("http://127.0.0.1:9") as one:
+            assert one._asking is one._quick
+
+    anyio.run(main, backend="trio")
