@@ -1,0 +1,145 @@
+"""Whole runs against scripts that keep nothing, on one server: CPU and memory a job, makespan against the ideal.
+
+Each runner is a process of its own; its CPU and its peak memory are what the system charged it with. batchrunner records
+every step durably and opens each clip to verify it; the scripts do neither.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SIZE = 100_000
+"""Bytes of a clip."""
+LIMIT = 100
+SCRIPTS = ("httpx", "aiohttp", "aiometer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    runner: str
+    jobs: int
+    limit: int
+    service: float
+    cpu_ms_a_job: float
+    makespan: float
+    peak_mb: float
+
+    @property
+    def against_ideal(self) -> float | None:
+        """None for tasks that take no time."""
+        return self.makespan / (self.jobs / self.limit * self.service) if self.service else None
+
+
+def clip(folder: Path) -> Path:
+    """A true clip of five seconds, made as long as `SIZE` by a box that players skip."""
+    path = folder / "clip.mp4"
+    # Elsewhere: a process that is started from a large one is charged with its memory.
+    render = "from batchrunner.emulator.clips import ClipSpec, render; import pathlib, sys; "
+    render += (
+        "render(ClipSpec(mode='std', duration=5, aspect_ratio='16:9', audio=False), [], pathlib.Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", render, str(path)], check=True)
+    lacking = SIZE - path.stat().st_size
+    with path.open("ab") as file:
+        file.write(lacking.to_bytes(4, "big") + b"free" + bytes(lacking - 8))
+    return path
+
+
+@contextmanager
+def serving(service: float, file: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.bench.server", str(service), str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.terminate()
+
+
+def measured(command: list[str], folder: Path, environ: dict[str, str]) -> tuple[float, float, float]:
+    """Seconds of CPU, seconds, and peak megabytes of a process."""
+    log = folder / "log.txt"
+    begin = time.perf_counter()
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environ})
+        _, status, usage = os.wait4(process.pid, 0)
+    took = time.perf_counter() - begin
+    if status:
+        raise RuntimeError(f"{command[2:5]} ended with {status}: {log.read_text('utf-8')[-2000:]}")
+    return usage.ru_utime + usage.ru_stime, took, usage.ru_maxrss / 1024
+
+
+def manifest(folder: Path, jobs: int, limit: int, floor: float) -> Path:
+    path = folder / "m.yaml"
+    limits = {
+        **dict.fromkeys(("submit_rate", "submit_burst", "query_rate", "query_burst"), 100_000),
+        "max_in_flight": limit,
+        "submit_slots": min(limit, 32),
+        "downloads": min(limit, 32),
+        "poll_floor": floor,
+        "max_jobs": jobs,
+    }
+    with (folder / "rows.csv").open("w", encoding="utf-8") as file:
+        file.write("key,prompt\n")
+        file.writelines(f"c{number},clip {number}\n" for number in range(jobs))
+    path.write_text(f"version: 1\nlimits: {json.dumps(limits)}\njobs: [{{from: {{csv: rows.csv}}}}]\n", "utf-8")
+    return path
+
+
+def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float = 0.0) -> Run:
+    """One run from nothing to the last file."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        poll = 0.25 if service else 0.01
+        if runner == "batchrunner":
+            path = manifest(folder, jobs, limit, poll / 2 if service else poll)
+            command = [sys.executable, "-m", "batchrunner", "run", str(path), "--yes", "--progress", "quiet"]
+            command += ["--db", str(folder / "b.db"), "--out", str(folder / "out")]
+        else:
+            command = [sys.executable, "-m", "tests.bench.naive", runner, url, str(jobs), str(limit), str(poll), name]
+        environ = {"TOAPIS_BASE_URL": url, "TOAPIS_API_KEY": "sk-bench-0123456789"}
+        cpu, took, peak = measured(command, folder, environ)
+        made = sum(1 for _ in folder.rglob("*.mp4"))
+        if made != jobs:
+            raise RuntimeError(f"{runner} made {made} clips of {jobs}")
+    return Run(
+        runner=runner,
+        jobs=jobs,
+        limit=limit,
+        service=service,
+        cpu_ms_a_job=1000 * cpu / jobs,
+        makespan=took,
+        peak_mb=peak,
+    )
+
+
+def runners() -> list[str]:
+    """batchrunner and the scripts whose libraries are installed."""
+    return ["batchrunner", *(name for name in SCRIPTS if importlib.util.find_spec(name))]
+
+
+def paired(jobs: int, service: float, *, limit: int = LIMIT) -> list[Run]:
+    """Every runner, one after the other, on one server."""
+    with tempfile.TemporaryDirectory() as name, serving(service, clip(Path(name))) as url:
+        return [run(runner, url, jobs, limit=limit, service=service) for runner in runners()]
+
+
+def by_size(sizes: list[int], limits: list[int]) -> list[Run]:
+    """batchrunner alone: batches of each size, then one of the smallest size with each number in flight."""
+    with tempfile.TemporaryDirectory() as name, serving(0.0, clip(Path(name))) as url:
+        found = [run("batchrunner", url, size) for size in sizes]
+        return found + [run("batchrunner", url, max(10 * limit, 1000), limit=limit) for limit in limits]
+
+
+def as_json(runs: list[Run]) -> list[dict[str, object]]:
+    return [asdict(one) | {"against_ideal": one.against_ideal} for one in runs]
