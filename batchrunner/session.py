@@ -171,10 +171,9 @@ class Session:
         """Wanted, selected jobs by state, as stored."""
         return self.store.counts(self.batch.id, only=self.request.only, tags=self.request.tags)
 
-    def missing_files(self) -> list[Job]:
-        """Jobs that are done but whose clip is no longer where it was put."""
-        done = self.store.jobs(self.batch.id, states=(JobState.DONE,))
-        return [job for job in done if job.clip is not None and not Path(job.clip.path).exists()]
+    def missing_files(self) -> list[str]:
+        """Keys of jobs that are done but whose clip is no longer where it was put."""
+        return [key for key, path in self.store.saved_files(self.batch.id) if not Path(path).exists()]
 
     def check_account(self) -> None:
         """`AccountError` when there is no usable key; nothing is sent to find out."""

@@ -86,7 +86,7 @@ def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
     yield from _stopped(report)
     missing = session.missing_files()
     if missing:
-        keys = _some([job.key for job in missing])
+        keys = _some(missing)
         yield f"  gone    finished, but no longer where it was put; not bought again: {keys}"
         fetch = command("fetch", session.batch.name, database=report.database)
         yield f"          where the provider still has it, free of charge: {fetch}"
@@ -172,7 +172,7 @@ def as_json(session: Session, report: Report) -> str:
             "stopped": sorted(stop.value for stop in report.outcome.stops),
             "in_doubt": report.outcome.doubts,
             "audit": report.outcome.audit,
-            "missing_files": [job.key for job in session.missing_files()],
+            "missing_files": session.missing_files(),
             **({"rehearsal": rehearsal.as_json(session.rehearsal)} if session.rehearsal else {}),
             "folder": str(report.folder),
             "database": str(report.database),

@@ -192,6 +192,9 @@ class Store(Protocol):
     def jobs(self, batch_id: int, *, states: Iterable[JobState] = (), wanted_only: bool = True) -> Iterator[Job]:
         """In manifest order; all states when none is named."""
 
+    def saved_files(self, batch_id: int) -> Iterator[tuple[str, str]]:
+        """Key and path of each wanted job that is done, in manifest order: no more of a million rows than that."""
+
     def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
         """Wanted jobs by state, of those whose key matches the glob `only` and that have one of `tags`, if there are any.
 

@@ -138,6 +138,10 @@ class Questions(Connection):
         chosen = tuple(dict.fromkeys(states)) or tuple(JobState)
         return map(to_job, self._in_order(JOB_COLUMNS, batch_id, chosen, (1,) if wanted_only else (1, 0)))
 
+    def saved_files(self, batch_id: int) -> Iterator[tuple[str, str]]:
+        rows = self._pages("key, clip_path, position, id", batch_id, JobState.DONE, 1)
+        return ((row["key"], row["clip_path"]) for row in rows)
+
     def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
         return map(to_stored_job, self._in_order(STORED_JOB_COLUMNS, batch_id, tuple(JobState), (1, 0)))
 

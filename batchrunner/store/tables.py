@@ -170,6 +170,9 @@ class Tables:
         ids = [job_id for state in chosen for flag in flags for job_id in self._by_state[batch_id, flag, state]]
         yield from [self._rows[job_id].job for job_id in sorted(ids, key=self._order)]
 
+    def saved_files(self, batch_id: int) -> Iterator[tuple[str, str]]:
+        return ((job.key, job.clip.path) for job in self.jobs(batch_id, states=(JobState.DONE,)) if job.clip)
+
     def _order(self, job_id: int) -> tuple[int, int]:
         return self._rows[job_id].position, job_id
 

@@ -1,7 +1,8 @@
 """What batchrunner costs: `python -m tests.bench [--full] [--json FILE] [--svg FILE] [PART …]`.
 
 Parts: `jobs` (whole runs against scripts that keep nothing, on one server: CPU a job, makespan against the ideal),
-`sizes` (memory and CPU by size of the batch and by number in flight), `store` (transitions a second against raw SQLite),
+`sizes` (memory and CPU by size of the batch and by number in flight), `resume` (seconds to the first request of a batch
+that is nearly done), `store` (transitions a second against raw SQLite),
 `polling` (noticing against fixed steps and the bound, simulated). Read ratios of one run, not seconds. Quick by default: some minutes;
 `--full` has the sizes of the published table. Expansion and the emulator have benches of their own: `tests.bench.expand`,
 `tests.bench.emulator`.
@@ -17,13 +18,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import jobs, polling, store
+from tests.bench import jobs, polling, resume, store
 
-QUICK = {"jobs": 1000, "sizes": [300, 1000, 3000], "limits": [10, 100], "moves": 2000, "tasks": 2000}
+QUICK = {
+    "jobs": 1000,
+    "sizes": [300, 1000, 3000],
+    "limits": [10, 100],
+    "resume": [1000, 10_000],
+    "moves": 2000,
+    "tasks": 2000,
+}
 FULL = {
     "jobs": 5000,
     "sizes": [1000, 10_000, 100_000],
     "limits": [100, 1000, 10_000],
+    "resume": [1000, 10_000, 100_000, 1_000_000],
     "moves": 20_000,
     "tasks": 20_000,
 }
@@ -51,6 +60,15 @@ def by_size(sizes: dict[str, Any]) -> list[dict[str, object]]:
     return jobs.as_json(found)
 
 
+def going_on(sizes: dict[str, Any]) -> dict[int, float]:
+    found = {}
+    print(f"{'jobs, 99 % done':>16} {'first request after':>20}")
+    for count in sizes["resume"]:
+        found[count] = resume.measure(count)
+        print(f"{count:16,} {found[count]:18.1f} s", flush=True)
+    return found
+
+
 def transitions(sizes: dict[str, Any]) -> dict[str, dict[str, float]]:
     found = store.measure(sizes["moves"])
     print(f"{'transitions':26} {'per second':>10} {'CPU µs':>7}")
@@ -71,6 +89,7 @@ def noticing(sizes: dict[str, Any]) -> list[dict[str, object]]:
 PARTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "jobs": whole_runs,
     "sizes": by_size,
+    "resume": going_on,
     "store": transitions,
     "polling": noticing,
 }

@@ -1206,3 +1206,13 @@ def test_the_kinds_of_what_is_sent_next(store):
     assert store.kinds_ahead(batch_id, limit=9) == {"720P 5 0": 2, RICH.kind: 1}
     assert store.kinds_ahead(batch_id, limit=2) == {"720P 5 0": 1, RICH.kind: 1}
     assert store.kinds_ahead(batch_id, limit=9, only="b") == {RICH.kind: 1}
+
+
+def test_saved_files_are_those_of_wanted_jobs_that_are_done(store):
+    batch_id, a, b, c = new_batch(store, *"abc")
+    for job_id in (c, a):
+        bring(store, job_id, JobState.DONE)
+    bring(store, b, JobState.FETCHING)
+    assert list(store.saved_files(batch_id)) == [("a", CLIP.path), ("c", CLIP.path)]
+    store.apply(batch_id, Changes(orphaned=(a,)), now=LATER)
+    assert list(store.saved_files(batch_id)) == [("c", CLIP.path)]
