@@ -23,7 +23,7 @@ TASKS_A_KNOT = 8
 UNSEEN_SOONER, UNSEEN_LATER = 0.1, 1.0
 """Tasks, next to those that were seen, that are taken to end before the shortest and after the longest of them."""
 MIN_WIDTH = 1e-3
-"""Seconds: equal times are one knot."""
+"""Seconds: what differs by less is one time."""
 
 
 def service_time(told: float | None, *, earliest: float | None, latest: float, chance: float) -> float | None:
@@ -132,6 +132,10 @@ def forecast(times: Iterable[float]) -> Forecast | None:
         share = number / pieces
         knot, alive = _quantile(seen, share), 1 - sooner - (1 - sooner - later) * share
         if knot - knots[-1] > MIN_WIDTH:
+            knots.append(knot)
+            survival.append(alive)
+        elif len(knots) > 1 and knots[-1] - knots[-2] > 2 * MIN_WIDTH:  # many took this long: they are no spread
+            knots[-1] -= MIN_WIDTH
             knots.append(knot)
             survival.append(alive)
         elif len(knots) > 1:

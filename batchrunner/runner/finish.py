@@ -21,11 +21,14 @@ class Finish:
         self._eta: Eta | None = None
 
     async def look(self) -> Eta | None:
-        """Seconds from the last look until everything selected is final; None while too little is known."""
+        """Seconds from now until everything selected is final; None while too little is known."""
         now = anyio.current_time()
         if now - self._looked >= EVERY:
             self._looked, self._eta = now, await self._expected(now)
-        return self._eta
+        if self._eta is None:
+            return None
+        since = now - self._looked
+        return Eta(max(self._eta.median - since, 0.0), max(self._eta.likely - since, 0.0))
 
     async def _expected(self, now: float) -> Eta | None:
         context, board, options = self._context, self._context.board, self._context.options

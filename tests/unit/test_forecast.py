@@ -152,3 +152,9 @@ def test_a_crowd_asks_less_often(learned):
 )
 def test_what_a_task_took(told, earliest, latest, took):
     assert service_time(told, earliest=earliest, latest=latest, chance=0.25) == took
+
+
+@pytest.mark.parametrize("seen", [[3.0] * 40, [105.0] * 20 + [106.0] * 20, [83.0] * 30 + [120.0, 130.0] * 5])
+def test_times_that_are_told_in_whole_seconds_are_no_spread(seen):
+    learned = forecast(seen)
+    assert learned.mean == pytest.approx(sum(seen) / len(seen), rel=0.05)
