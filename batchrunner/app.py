@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from batchrunner.forecast import WINDOW, Forecast, forecast
 from batchrunner.manifest import Loaded, Options, Prices, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
 from batchrunner.model import Batch, FrameDialect, Money, WantedJob
+from batchrunner.moments import Window
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
@@ -56,15 +57,20 @@ def load(
     prompts: Sequence[str] = (),
     sets: Sequence[str] = (),
     allowed: Sequence[Path] = (),
+    today: date | None = None,
+    window: Window | None = None,
 ) -> Iterator[Loaded]:
     """Read, check and expand a manifest, or some prompts alone; `ManifestError` with every mistake in it.
 
-    Its jobs lie on the disk, as long as the block lasts.
+    Its jobs lie on the disk, as long as the block lasts. `{date}` is `today`, or else what the manifest's window, or
+    `window` where it has none, makes of the clock.
     """
     options = Options(
         sets=tuple(sets),
         allowed=tuple(one.absolute() for one in allowed),
-        today=now().astimezone().date(),
+        now=now(),
+        today=today,
+        window=window,
         prices=configuration.prices(environ),
     )
     with DiskShelf() as shelf:
@@ -88,7 +94,15 @@ def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
 def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
     with ExitStack() as stack:
-        manifest = load(request.manifest, environ, prompts=request.prompts, sets=request.sets, allowed=request.allowed)
+        manifest = load(
+            request.manifest,
+            environ,
+            prompts=request.prompts,
+            sets=request.sets,
+            allowed=request.allowed,
+            today=request.date,
+            window=request.window,
+        )
         with manifest as loaded:
             _check_selection(loaded, request)
             borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)

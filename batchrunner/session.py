@@ -10,12 +10,12 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import anyio
 
-from batchrunner import moments
+from batchrunner import moments, nights
 from batchrunner.budget import Caps, Used
 from batchrunner.conduct import conduct
 from batchrunner.diagnostic import Diagnostic
@@ -25,12 +25,15 @@ from batchrunner.events import Listener, RunEvent
 from batchrunner.manifest import Manifest
 from batchrunner.media import clips
 from batchrunner.model import Batch, Job, Money, WantedJob
+from batchrunner.moments import Night, Window
+from batchrunner.nights import Unfinished
 from batchrunner.outputs import OutputFolder
 from batchrunner.process import Watchdog, ensure_files
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary
 from batchrunner.report.rehearsal import Rehearsal
+from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import Limits
@@ -66,9 +69,15 @@ class RunRequest:
     max_cost: int | None = None
     """Micro-units."""
     deadline: time | None = None
-    """Begin nothing after this time of day; the manifest's `limits.deadline` when None."""
+    """End at this time of day; the manifest's `limits.deadline` when None."""
     max_duration: timedelta | None = None
-    """Begin nothing after this long; the manifest's `limits.max_duration` when None."""
+    """End after this long; the manifest's `limits.max_duration` when None."""
+    window: Window | None = None
+    """Buy in these hours alone; the manifest's `limits.window` when None."""
+    at_any_time: bool = False
+    """There is no window, whatever the manifest says."""
+    date: date | None = None
+    """What `{date}` stands for; None leaves it to the clock and the window."""
     limit: int | None = None
     only: str | None = None
     tags: tuple[str, ...] = ()
@@ -137,7 +146,8 @@ class Session:
     @property
     def needs_provider(self) -> bool:
         """Whether there is anything to send, to collect or to look up."""
-        return self.plan.needs_provider or bool(self.plan.in_doubt and self.request.settle)
+        buys = self.plan.to_send and self.opens_at is None
+        return bool(buys or self.plan.collecting or (self.plan.in_doubt and self.request.settle))
 
     @property
     def caps(self) -> Caps:
@@ -147,12 +157,56 @@ class Session:
         return replace(caps, max_cost=min(given, default=None))
 
     @property
+    def window(self) -> Window | None:
+        """The hours in which this run may buy; the option goes above the manifest, which is not about rehearsals."""
+        if self.request.at_any_time:
+            return None
+        return self.request.window or (None if self.request.emulator else self.manifest.window)
+
+    @property
+    def night(self) -> Night | None:
+        """The window that is open now, or else the next; None without any."""
+        return None if self.window is None else moments.night(self.window, self.clock())
+
+    @property
+    def opens_at(self) -> datetime | None:
+        """When the window opens; None while it is open, or without any."""
+        night = self.night
+        return None if night is None or night.is_open(self.clock()) else night.opens
+
+    @property
+    def next_opening(self) -> datetime | None:
+        """When the window opens next; None without any."""
+        if self.window is None or self.night is None:
+            return None
+        return self.opens_at or moments.night(self.window, self.night.closes).opens
+
+    @property
+    def waits_for_night(self) -> bool:
+        """Whether all that there is to do is to wait until the window opens."""
+        return self.opens_at is not None and bool(self.purchases.clips) and not self.needs_provider
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether each night is a batch of its own."""
+        return self.manifest.date is not None and self.manifest.date.isoformat() in self.batch.name
+
+    def unfinished_nights(self) -> list[Unfinished]:
+        """Other nights of this manifest that have something open."""
+        path, day = self.request.manifest, self.manifest.date
+        if path is None or day is None or not self.is_dated:
+            return []
+        return list(nights.unfinished(self.store, self.batch, day=day, manifest=path.absolute()))
+
+    @property
     def ends_at(self) -> datetime | None:
-        """When this run begins nothing more, seen from now; options go above the manifest."""
+        """When this run ends, seen from now: by the options, else the manifest, and at the latest when its night ends."""
         request, manifest = self.request, self.manifest
         at = request.deadline if request.deadline is not None else manifest.deadline
         after = request.max_duration if request.max_duration is not None else manifest.max_duration
-        return moments.ends_at(at, after, self.clock())
+        night = self.night
+        ends = [moments.ends_at(at, after, self.clock()), night.closes if night else None]
+        return min((end for end in ends if end is not None), default=None)
 
     def used(self) -> Used:
         """What counts against the caps today."""
@@ -239,10 +293,18 @@ class Session:
     def idle_report(self) -> Report:
         """The report of a run that has nothing to do."""
         run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
-        self.store.finish_run(run_id, exit_code=ExitCode.DONE, now=self.clock())
-        doubts = self.plan.in_doubt
-        counts = dict(self.counts())
-        return self.report(Outcome(stops=frozenset(), counts=counts, blocked={}, left=0, purchases=0, doubts=doubts))
+        outcome = Outcome(
+            stops=frozenset({Stop.WINDOW} if self.waits_for_night else ()),
+            counts=dict(self.counts()),
+            blocked={},
+            left=0,
+            purchases=0,
+            doubts=self.plan.in_doubt,
+            limited=self.request.limit == 0,
+        )
+        report = self.report(outcome)
+        self.store.finish_run(run_id, exit_code=report.exit_code, now=self.clock())
+        return report
 
     def report(self, outcome: Outcome) -> Report:
         """What the outcome means, with the rows behind it."""
@@ -283,6 +345,7 @@ class Session:
                     canaries=self.manifest.canary if self.request.canary else 0,
                     dialect=self.manifest.frames,
                     exclusive_key=self.manifest.exclusive_key or self.request.emulator,
+                    opens_at=self.opens_at,
                     deadline=self.ends_at,
                     settle=self.limits.lasting(self.request.settle),
                     on_doubt=self.manifest.on_doubt,

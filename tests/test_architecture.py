@@ -19,10 +19,10 @@ LAYERS = (
     {"states", "forecast"},
     {"model"},
     {"eta"},
-    {"settings", "request", "purchase", "envelope", "events", "budget", "moments"},
+    {"settings", "request", "purchase", "envelope", "events", "budget", "moments", "units"},
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
-    {"selection", "costs", "calibrate", "takes"},
+    {"selection", "nights", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"providers.addresses", "providers.quick"},
     {"store.*", "providers.http", "emulator.*"},

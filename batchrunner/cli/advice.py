@@ -9,6 +9,7 @@ from pathlib import Path
 from batchrunner import app
 from batchrunner.cli.words import shown
 from batchrunner.model import Batch, Job
+from batchrunner.nights import date_option
 from batchrunner.report.summary import PAID_FAILURES
 from batchrunner.states import JobState
 
@@ -26,7 +27,7 @@ def run_again(batch: Batch, database: Path | None) -> str:
     emulated = ["--emulator"] if batch.endpoint == app.EMULATOR else []
     usual = app.REHEARSAL_DATABASE if emulated else app.DATABASE
     elsewhere = None if database == usual else database
-    return command("run", shown(Path(batch.manifest)), *emulated, database=elsewhere)
+    return command("run", shown(Path(batch.manifest)), *emulated, *date_option(batch.name), database=elsewhere)
 
 
 def after_failures(batch: str, reasons: Iterable[str], database: Path | None) -> Iterator[tuple[str, str]]:

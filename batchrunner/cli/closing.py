@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from batchrunner import plan
-from batchrunner.cli.advice import after_doubts, after_failures, command, ways
+from batchrunner.cli.advice import after_doubts, after_failures, command, run_again, ways
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
+from batchrunner.nights import date_option
 from batchrunner.report import rehearsal, summary
 from batchrunner.runner.board import Stop
 from batchrunner.session import Report, Session
@@ -44,6 +47,24 @@ def plan_lines(session: Session) -> Iterator[str]:
         if bought.uploads:
             yield f"  sends {bought.uploads} frame{'s' if bought.uploads > 1 else ''} from this machine"
         yield f"  cost {_cost(session)}"
+    if session.opens_at is not None and bought.clips:
+        yield f"  nothing is bought before {_moment(session.opens_at)}, when the window {session.window} opens"
+    yield from _unfinished_nights(session)
+
+
+def _unfinished_nights(session: Session) -> Iterator[str]:
+    for night in session.unfinished_nights():
+        yield f"  {night.batch.name} is not finished: {summary.standing(night.counts)}"
+        again = run_again(night.batch, session.database)
+        if night.collectable:
+            fetch = command("fetch", night.batch.name, database=session.database)
+            yield f"    collects what is paid for, free of charge: {fetch}"
+        yield f"    goes on with it: {again}"
+
+
+def _moment(at: datetime) -> str:
+    """A moment by this machine's clock."""
+    return f"{at.astimezone():%a %Y-%m-%d %H:%M}"
 
 
 def _cost(session: Session) -> str:
@@ -83,7 +104,7 @@ def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:
     for reason in list(report.outcome.blocked.values())[:SHOWN_KEYS]:
         yield f"  waits   {reason}"
     yield from _in_doubt(session, report)
-    yield from _stopped(report)
+    yield from _stopped(session, report)
     missing = session.missing_files()
     if missing:
         keys = _some(missing)
@@ -106,12 +127,18 @@ def _in_doubt(session: Session, report: Report) -> Iterator[str]:
         yield f"          see them: {command('doubt', 'list', session.batch.name, database=report.database)}"
 
 
-def _stopped(report: Report) -> Iterator[str]:
+def _unsent(report: Report) -> str:
+    count = report.outcome.counts.get(JobState.PENDING, 0)
+    return f": {count} {'clip' if count == 1 else 'clips'} not sent, for want of time to land" if count else ""
+
+
+def _stopped(session: Session, report: Report) -> Iterator[str]:
     stops = report.outcome.stops
     sentences = {
         Stop.SIGINT: "by Ctrl-C",
         Stop.SIGTERM: "by a signal",
-        Stop.DEADLINE: "by the deadline",
+        Stop.DEADLINE: f"by the deadline{_unsent(report)}",
+        Stop.WINDOW: f"outside of the window {session.window}: nothing was bought",
         Stop.STORAGE: "the disk cannot take more",
         Stop.ACCOUNT: "the account: nothing more is bought, every waiting job keeps its place",
         Stop.PROVIDER: "the provider does not answer",
@@ -146,9 +173,24 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
     elif report.exit_code is ExitCode.BUDGET:
         yield f"next: {again}"
         yield "      (once the cap is raised or free again; nothing is bought twice)"
+    elif report.exit_code is ExitCode.DEADLINE:
+        yield from _another_time(session, again)
     else:
         yield f"next: {again}"
         yield "      (the same command continues; nothing is bought twice)"
+
+
+def _another_time(session: Session, again: str) -> Iterator[str]:
+    """How a run goes on that its deadline or its window has stopped."""
+    opens_at = session.next_opening
+    begun = any(session.counts().values())
+    if session.is_dated and session.request.date is None and begun:
+        again = f"{again} {shlex.join(date_option(session.batch.name))}"  # the next night is another batch
+    yield f"next: {again}"
+    if opens_at is None:
+        yield "      (the same command continues; nothing is bought twice)"
+    else:
+        yield f"      (from {_moment(opens_at)} on, or at once with --window none; nothing is bought twice)"
 
 
 def _db(report: Report) -> str:
@@ -172,6 +214,7 @@ def as_json(session: Session, report: Report) -> str:
             "stopped": sorted(stop.value for stop in report.outcome.stops),
             "in_doubt": report.outcome.doubts,
             "audit": report.outcome.audit,
+            "unfinished_nights": [night.batch.name for night in session.unfinished_nights()],
             "missing_files": session.missing_files(),
             **({"rehearsal": rehearsal.as_json(session.rehearsal)} if session.rehearsal else {}),
             "folder": str(report.folder),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -51,6 +51,33 @@ class TimeOfDay(click.ParamType[time]):
         if (at := moments.time_of_day(value)) is None:
             self.fail(f"{value!r} is not a time of day: write 06:30", param, ctx)
         return at
+
+
+class Hours(click.ParamType[moments.Window | Literal["none"]]):
+    """`22:00-06:30`, by this machine's clock; `none` is no window at all."""
+
+    name = "HH:MM-HH:MM"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> moments.Window | Literal["none"]:
+        if value == "none":
+            return "none"
+        if (hours := moments.window(value)) is None:
+            self.fail(f"{value!r} is not the hours of a night: write 22:00-06:30, or none", param, ctx)
+        return hours
+
+
+class Day(click.ParamType[date]):
+    """`2026-11-22`."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date: write 2026-11-22", param, ctx)
 
 
 class Amount(click.ParamType[int]):

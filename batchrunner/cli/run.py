@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,7 +16,9 @@ from batchrunner.cli import closing, progress
 from batchrunner.cli.consent import consent
 from batchrunner.cli.params import (
     Amount,
+    Day,
     Duration,
+    Hours,
     Seconds,
     TimeOfDay,
     allow_option,
@@ -27,6 +30,7 @@ from batchrunner.cli.params import (
 from batchrunner.cli.words import say, shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
+from batchrunner.moments import Window
 from batchrunner.session import EMULATOR_SPEED, RunRequest, Session
 
 SETTLE_HELP = "How long submissions in doubt are looked for before a verdict, such as 5m [15m]; 0: hold them at once."
@@ -54,8 +58,12 @@ class RunCommand(click.Command):
 @click.option("--clips", type=click.Choice(["tiny", "full"]), help="How large the emulator's clips are [tiny].")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
 @click.option("--max-cost", type=Amount(), help="What the batch may cost in all; needs `prices` in the manifest.")
-@click.option("--deadline", type=TimeOfDay(), help="Begin nothing after this time of day.")
-@click.option("--max-duration", type=Duration(), help="Begin nothing after this long (90s, 30m, 6h).")
+@click.option("--deadline", type=TimeOfDay(), help="End at this time of day; begin nothing that would come later.")
+@click.option("--max-duration", type=Duration(), help="The same for a length of time (90s, 30m, 6h).")
+@click.option(
+    "--window", type=Hours(), help="Buy in these hours alone; `none`: at any time, whatever the manifest says."
+)
+@click.option("--date", "day", type=Day(), help="What {date} stands for, to go on with the batch of another night.")
 @click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips in this run.")
 @only_option
 @tag_option
@@ -81,6 +89,8 @@ def command(
     max_cost: int | None,
     deadline: time | None,
     max_duration: timedelta | None,
+    window: Window | Literal["none"] | None,
+    day: date | None,
     limit: int | None,
     only: str | None,
     tags: tuple[str, ...],
@@ -118,6 +128,9 @@ def command(
         max_cost=max_cost,
         deadline=deadline,
         max_duration=max_duration,
+        window=None if window == "none" else window,
+        at_any_time=window == "none",
+        date=day,
         limit=limit,
         only=only,
         tags=tags,
@@ -141,9 +154,10 @@ def _run(session: Session, *, yes: bool, mode: str) -> ExitCode:
     to_send = session.purchases.clips
     if session.needs_provider:
         session.check_account()
-    if to_send and not session.request.emulator and not yes:
+    if to_send and session.opens_at is None and not session.request.emulator and not yes:
         _ask(to_send)
-    session.adopt_plan()
+    if not session.waits_for_night:
+        session.adopt_plan()
     again = shlex.join(["batchrunner", *sys.argv[1:]])
     if not session.needs_provider:
         report = session.idle_report()

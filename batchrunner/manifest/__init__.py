@@ -10,11 +10,12 @@ import json
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from batchrunner import moments
 from batchrunner.diagnostic import Diagnostic, Place, Severity
 from batchrunner.errors import ManifestError
 from batchrunner.manifest import lookalikes, names
@@ -26,6 +27,7 @@ from batchrunner.manifest.money import Prices
 from batchrunner.manifest.shelf import Jobs, MemoryShelf, Shelf
 from batchrunner.manifest.source import MAX_BYTES, decode
 from batchrunner.media.frames import FrameFacts, FrameProblem, inspect
+from batchrunner.moments import Window
 
 __all__ = [
     "Expansion",
@@ -52,10 +54,20 @@ class Options:
     """`key=value`, above everything that the manifest says."""
     allowed: tuple[Path, ...] = ()
     """Folders beside the manifest's that frames and rows may lie in."""
+    now: datetime | None = None
+    """What decides what `{date}` stands for, together with the manifest's window."""
     today: date | None = None
-    """What `{date}` stands for."""
+    """What it stands for whatever the clock says."""
+    window: Window | None = None
+    """The command's, for a manifest without one."""
     prices: Prices | None = None
     """The user's own, for a manifest without prices."""
+
+    def dated(self, window: Window | None) -> date | None:
+        """What `{date}` stands for in a manifest with this window; None when nobody knows what time it is."""
+        if self.today is not None or self.now is None:
+            return self.today
+        return moments.date_of(self.now, window or self.window)
 
 
 _NO_OPTIONS = Options()
@@ -121,7 +133,7 @@ def parse_manifest(
     """`load_manifest` for content that is already here; `path` gives it its name and its folder."""
     absolute = path.absolute()
     source = decode(data, str(path))
-    manifest, problems = parse(source, absolute, prices=options.prices)
+    manifest, problems = parse(source, absolute, prices=options.prices, dated=options.dated)
     expansion = None
     if manifest is not None:
         try:
@@ -131,7 +143,6 @@ def parse_manifest(
                 shelf=MemoryShelf() if shelf is None else shelf,
                 sets=options.sets,
                 roots=options.allowed,
-                today=options.today,
             )
             problems.extend(expansion.warnings)
         except ManifestError as error:

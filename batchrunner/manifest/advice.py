@@ -16,6 +16,7 @@ _FALSE = ("no", "off", "n", "false", "0", "否", "无", "没有", "关", "关闭
 _OF_KIND = {
     "time_of_day": 'write "06:30"',
     "length_of_time": "write 90s, 30m or 6h",
+    "window": 'write "22:00-06:30"',
     "prompts_type": "for one prompt, write `prompt:`",
     "scalar_type": "one value belongs here, without lists and mappings inside",
 }

@@ -54,6 +54,7 @@ CODES = {
     "MAN215": "A value of --set that the manifest has no use for.",
     "MAN216": "Keys that come from positions.",
     "MAN218": "A manifest that asks for no jobs.",
+    "MAN219": "A name whose date changes in the middle of a night.",
     "SRC401": "A file or folder of rows is missing or cannot be read.",
     "SRC402": "A file or folder of rows is outside the manifest's folder.",
     "SRC403": "A file of rows in another encoding.",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from batchrunner.diagnostic import Diagnostic
@@ -49,7 +48,6 @@ def expand(
     shelf: Shelf,
     sets: Sequence[str] = (),
     roots: Sequence[Path] = (),
-    today: date | None = None,
 ) -> Expansion:
     """Every job that the manifest asks for; `ManifestError` with all mistakes when there are any.
 
@@ -58,7 +56,7 @@ def expand(
     problems = Problems()
     overrides = options.read(sets, problems)
     preflight = Preflight(folder=manifest.folder, probe=probe, problems=problems)
-    resolver = Resolver(manifest, overrides, preflight, problems, today.isoformat() if today else None)
+    resolver = Resolver(manifest, overrides, preflight, problems)
     registry = Registry(manifest, resolver, problems, shelf)
     compiler = Compiler(manifest, overrides, problems, [manifest.folder, *roots])
     recipes = [

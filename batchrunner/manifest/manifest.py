@@ -5,10 +5,10 @@ Rules of the whole file are checked here; rules of a single clip in `expand`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +21,7 @@ from batchrunner.manifest.reader import Document, Loc, read
 from batchrunner.manifest.schema import JobEntry, LimitsSection, ManifestFile, PriceTable, RetrySection
 from batchrunner.manifest.source import Source
 from batchrunner.model import FrameDialect
+from batchrunner.moments import Window
 from batchrunner.settings import GROUPS, Limits
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 OUTPUT_DIR = "out/{name}"
 FILENAME = "{key}.mp4"
-DIR_PLACEHOLDERS = ("name",)
 
 T = TypeVar("T")
 
@@ -58,7 +58,11 @@ class Manifest:
     """How often a job is bought again by itself after its task failed for a reason."""
     deadline: time | None
     max_duration: timedelta | None
-    """When a run begins nothing more, where the command does not say otherwise."""
+    """When a run ends, where the command does not say otherwise."""
+    window: Window | None
+    """The hours in which it buys, where the command does not say otherwise."""
+    date: date | None
+    """What `{date}` stands for."""
     document: Document
     file: ManifestFile
     entries: tuple[int, ...]
@@ -82,10 +86,16 @@ def _own_dir(file: ManifestFile, entry: JobEntry) -> tuple[str, str] | None:
     return None
 
 
-def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[Manifest | None, list[Diagnostic]]:
+def parse(
+    source: Source,
+    path: Path,
+    *,
+    prices: Prices | None = None,
+    dated: Callable[[Window | None], date | None] = lambda window: None,
+) -> tuple[Manifest | None, list[Diagnostic]]:
     """The manifest in `source` and what is wrong with it; `prices` are the user's, for a manifest without its own.
 
-    With mistakes the manifest may still be there, without its wrong parts, so that the rules of the rest can be checked.
+    `dated` tells what `{date}` stands for, given the manifest's window. With mistakes the manifest may still be there, without its wrong parts, so that the rules of the rest can be checked.
     """
     document = read(source)
     checked = validate.check(document)
@@ -94,11 +104,14 @@ def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[
     if checked.file is None:
         return None, rules.problems
     file = checked.file
-    name = rules.name(file, path)
-    prices = rules.prices(file, prices)
     section = file.limits or LimitsSection()
+    day = dated(section.window)
+    dates = {"date": day.isoformat()} if day else {}
+    name = rules.name(file, path, dates)
+    prices = rules.prices(file, prices)
     rules.limits(section)
-    batch_dir = rules.output_dir(file, name)
+    placeholders = {"name": name, **dates}
+    batch_dir = rules.output_dir(file, placeholders)
     root = _root(file, name, batch_dir)
     manifest = Manifest(
         path=path,
@@ -115,6 +128,8 @@ def parse(source: Source, path: Path, *, prices: Prices | None = None) -> tuple[
         retries=retries(file.retry),
         deadline=section.deadline,
         max_duration=section.max_duration,
+        window=section.window,
+        date=day,
         document=document,
         file=file,
         entries=checked.entries,
@@ -183,24 +198,39 @@ class _Rules:
         span = self.document.key_span(loc) if at_key else self.document.value_span(loc)
         self.problems.append(self.document.source.diagnostic(code, message, span, help=help))
 
-    def name(self, file: ManifestFile, path: Path) -> str:
+    def _warn(self, code: str, message: str, loc: Loc, help: str, *, at_key: bool = False) -> None:
+        span = self.document.key_span(loc) if at_key else self.document.value_span(loc)
+        warning = self.document.source.diagnostic(code, message, span, help=help, severity=Severity.WARNING)
+        self.problems.append(warning)
+
+    def name(self, file: ManifestFile, path: Path, dates: Mapping[str, str]) -> str:
         if file.name is None:
             return names.stem_name(path.stem)
-        if problem := names.name_problem(names.normal(file.name), what="the name", folders=False):
+        name = names.normal(file.name)
+        try:
+            if "{" in name:
+                name = template.parse(name).fill(dates)
+        except template.TemplateError as error:
+            help = "a name may hold {date}, and no other placeholder"
+            self._report("MAN203", f"the name `{name}`: {error}", ("name",), help)
+            return names.stem_name(file.name)
+        if problem := names.name_problem(name, what="the name", folders=False):
             self._report("MAN203", problem[0], ("name",), problem[1])
             return names.stem_name(file.name)
-        return names.normal(file.name)
+        if name != names.normal(file.name) and not (file.limits and file.limits.window):
+            message = "a run that goes on after midnight is another batch, and buys everything again"
+            help = 'write `limits: {window: "22:00-06:30"}`, and a night keeps the date on which it began'
+            self._warn("MAN219", message, ("name",), help)
+        return name
 
-    def output_dir(self, file: ManifestFile, name: str) -> str:
+    def output_dir(self, file: ManifestFile, placeholders: Mapping[str, str]) -> str:
         text = file.output.dir if file.output and file.output.dir is not None else OUTPUT_DIR
         try:
             names.check_relative(text)
-            parsed = template.parse(text)
-            template.check_names(parsed, DIR_PLACEHOLDERS)
+            return names.safe_path(template.parse(text).fill(placeholders), file=False)
         except template.TemplateError as error:
             self._report("MAN205", str(error), ("output", "dir"), error.help)
-            return name
-        return names.safe_path(parsed.fill({"name": name}), file=False)
+            return placeholders["name"]
 
     def limits(self, section: LimitsSection) -> None:
         if section.concurrency is not None and section.max_in_flight is not None:
@@ -240,10 +270,7 @@ class _Rules:
         elif prices is None and not self.document.has(("prices",)):
             message = "a budget holds only what has a price, and there are no prices: `run` refuses to buy"
             help = "write prices, such as `prices: {per_second: {720P: 0.084, 1080P: 0.112}}`, here or in your configuration"
-            span = self.document.key_span(("budget",))
-            self.problems.append(
-                self.document.source.diagnostic("MAN207", message, span, help=help, severity=Severity.WARNING)
-            )
+            self._warn("MAN207", message, ("budget",), help, at_key=True)
         return Caps(**amounts, tags=tags, warn_at=budget.warn_at)
 
     def _micro(self, loc: Loc) -> int:

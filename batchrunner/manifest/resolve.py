@@ -75,16 +75,14 @@ class Candidate:
 class Resolver:
     """Makes requests of candidates; collects what is wrong with them."""
 
-    def __init__(
-        self, manifest: Manifest, overrides: Overrides, preflight: Preflight, problems: Problems, date: str | None
-    ) -> None:
+    def __init__(self, manifest: Manifest, overrides: Overrides, preflight: Preflight, problems: Problems) -> None:
         self.overrides = overrides
         self.preflight = preflight
         self.problems = problems
         self.prices = manifest.prices
         self.capped = bool(manifest.caps.given)
         self.document = manifest.document
-        self.built_in = {"name": manifest.name} | ({"date": date} if date else {})
+        self.built_in = {"name": manifest.name} | ({"date": manifest.date.isoformat()} if manifest.date else {})
         self._priced: set[tuple[str, int]] = set()
 
     def candidate(

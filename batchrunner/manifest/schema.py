@@ -61,8 +61,15 @@ def _length_of_time(value: object) -> object:
     raise PydanticCustomError("length_of_time", "a length of time")
 
 
+def _window(value: object) -> object:
+    if isinstance(value, str) and (hours := moments.window(value)) is not None:
+        return hours
+    raise PydanticCustomError("window", "the hours of a night")
+
+
 TimeOfDay = Annotated[Any, PlainValidator(_time_of_day), WithJsonSchema({"type": "string"})]
 LengthOfTime = Annotated[Any, PlainValidator(_length_of_time), WithJsonSchema({"type": "string"})]
+Window = Annotated[Any, PlainValidator(_window), WithJsonSchema({"type": "string"})]
 
 
 def _shape(value: object) -> str | None:
@@ -195,7 +202,9 @@ class JobEntry(Parameters):
 class BatchOutput(Section):
     """Where the clips of the batch go."""
 
-    dir: str | None = Field(default=None, description="Folder of the clips; {name} is filled in; default out/{name}")
+    dir: str | None = Field(
+        default=None, description="Folder of the clips; {name} and {date} are filled in; default out/{name}"
+    )
     filename: str | None = Field(default=None, description="As in a job; default {key}.mp4")
 
 
@@ -220,10 +229,14 @@ class LimitsSection(Section):
     )
     deadline: TimeOfDay | None = Field(
         default=None,
-        description='Time of day, such as "06:30", after which a run begins nothing; --deadline goes above it',
+        description='Time of day, such as "06:30", at which a run ends; clips that could not be there in time are not begun',
     )
     max_duration: LengthOfTime | None = Field(
-        default=None, description="How long a run begins new clips, such as 6h; --max-duration goes above it"
+        default=None, description="How long a run lasts at most, such as 6h; --max-duration goes above it"
+    )
+    window: Window | None = Field(
+        default=None,
+        description='Hours in which clips are bought, such as "22:00-06:30"; what is paid for is collected at any time',
     )
     stop_after_failures: Count | None = Field(
         default=None, description="Clips that may fail in a row before a run buys nothing more"
@@ -294,7 +307,8 @@ class ManifestFile(Section):
 
     version: Annotated[int, Field(ge=1, le=1)] = Field(description="The language of this file: 1")
     name: str | None = Field(
-        default=None, description="The batch's name, under which it resumes; default the file's name"
+        default=None,
+        description="The batch's name, under which it resumes; {date} is filled in; default the file's name",
     )
     vars: Scalars | None = Field(default=None, description="Variables of all jobs, for placeholders such as {style}")
     defaults: Parameters | None = Field(

@@ -191,6 +191,7 @@ _EXPECTED = {
     "scalar_type": "one value",
     "time_of_day": "a time of day",
     "length_of_time": "a length of time",
+    "window": "the hours of a night",
     "prompts_type": "a list of prompts, or a mapping of names to prompts",
 }
 

@@ -36,6 +36,7 @@ _OTHER_WORDS = {
     "budget.per_month": "monthly month 每月",
     "limits.max_duration": "timeout max_time",
     "limits.deadline": "until stop_at 截止 截止时间",
+    "limits.window": "hours night nights 时段 时间段",
     "limits.stop_after_failures": "max_failures fail_fast",
     "limits.max_jobs": "max_clips maximum",
     "prompts": "texts captions 提示词列表",
@@ -135,7 +136,6 @@ _HOMES = {
 
 _LATER = {
     "notify": "look at the exit code, or let what starts the run tell you",
-    "window": 'write `limits: {deadline: "06:30"}` and start the run when the window opens',
     "extends": "repeat what is shared, or keep it in anchors below an `x-` key",
     "profiles": "choose jobs by `tags:` and --tag",
     "exists": "leave it out: a file that is there is never overwritten, the new one is called `name (2).mp4`",

@@ -23,6 +23,7 @@ _CODES = {
     Stop.REFUSING: ExitCode.PROVIDER,
     Stop.BUDGET: ExitCode.BUDGET,
     Stop.DEADLINE: ExitCode.DEADLINE,
+    Stop.WINDOW: ExitCode.DEADLINE,
 }
 
 REMEDIES = {

@@ -57,7 +57,10 @@ class Options:
     dialect: FrameDialect = FrameDialect.URLS
     run_id: int | None = None
     """This run in the database, for what one run may spend."""
+    opens_at: datetime | None = None
+    """When clips may be bought again; None: now."""
     deadline: datetime | None = None
+    """When the run ends, whatever is under way."""
     settle: float = 0.0
     """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
     on_doubt: str = "hold"

@@ -135,7 +135,6 @@ values("spoken", "mode duration aspect_ratio audio", "很好", "很长", "五颜
 tail(
     "not_in_this_version",
     "notify: {on: [failed]}\n",
-    "window: 22:00\n",
     "extends: brand.yaml\n",
     "profiles: {a: b}\n",
 )

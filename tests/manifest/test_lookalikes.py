@@ -99,7 +99,7 @@ def test_the_help_is_what_was_meant(line, help):
 
 @pytest.mark.parametrize(
     "line",
-    ["notify: {on: [failed]}", "window: 22:00", "output: {exists: skip}"],
+    ["notify: {on: [failed]}", "output: {exists: skip}"],
 )
 def test_what_a_later_version_will_have_is_said_to_be_so(line):
     (only,) = found(f"version: 1\n{line}\njobs: [{{prompt: a}}]\n")

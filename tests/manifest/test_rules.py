@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from datetime import time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
 from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.errors import ExitCode, ManifestError
-from batchrunner.manifest import load_manifest, parse_manifest
+from batchrunner.manifest import Options, load_manifest, parse_manifest
 from batchrunner.manifest.manifest import Manifest
 from batchrunner.media.frames import FrameFacts, FrameProblem
 from batchrunner.model import FrameDialect
+from batchrunner.moments import Window
 from batchrunner.settings import GROUPS, Limits, Rate
 
 PATH = Path("batch.yaml")
@@ -185,6 +186,10 @@ def test_mistakes_of_a_job(line, column, says):
         ("version: 1\nlimits: {workers: 3}\njobs: [{prompt: a}]", "2:10", "did you mean `max_in_flight`?"),
         ("version: 1\nlimits: {concurrency: 3, max_in_flight: 4}\njobs: [{prompt: a}]", "2:10", "the same limit"),
         ("version: 1\nlimits: {deadline: 6}\njobs: [{prompt: a}]", "2:20", 'write "06:30"'),
+        ("version: 1\nlimits: {window: 22:00}\njobs: [{prompt: a}]", "2:18", 'write "22:00-06:30"'),
+        ("version: 1\nwindow: 22:00-06:30\njobs: [{prompt: a}]", "2:1", "`limits: {window: …}`"),
+        ("version: 1\nname: a-{dat}\njobs: [{prompt: a}]", "2:7", "a name may hold {date}"),
+        ("version: 1\nname: a-{date\njobs: [{prompt: a}]", "2:7", "a name may hold {date}"),
         ("version: 1\nlimits: {deadline: 24:10}\njobs: [{prompt: a}]", "2:20", 'write "06:30"'),
         ("version: 1\nlimits: {max_duration: 6}\njobs: [{prompt: a}]", "2:24", "write 90s, 30m or 6h"),
         ("version: 1\nlimits: {stop_after_failures: 0}\njobs: [{prompt: a}]", "2:31", "at least 1"),
@@ -270,7 +275,7 @@ def test_settings_are_read():
         "name: 元宵.v2\n"
         "output: {dir: 'clips/{name}/a:b'}\n"
         "provider: {frames: roles}\n"
-        "limits: {concurrency: 3, stop_after_failures: 9, deadline: 6:30, max_duration: 1h30m, group: vip, submit_rate: 2, query_burst: 7, poll_floor: 6}\n"
+        "limits: {concurrency: 3, stop_after_failures: 9, deadline: 6:30, max_duration: 1h30m, group: vip, submit_rate: 2, query_burst: 7, poll_floor: 6, window: 22:00-06:30}\n"
         'prices: {currency: CNY, per_second: {720P: 0.084, "720P+Sound": 1e-3, 1080P: 0x10}}\n'
         "budget: {max_cost: 12.5, per_day: 3, per_month: 0.000001, per_run: 2, tags: {夜: 1.5}, warn_at: 0.8}\n"
         "x-anchors: {anything: [goes, {here: 1}, ~]}"
@@ -291,7 +296,34 @@ def test_settings_are_read():
         max_cost=12_500_000, per_run=2_000_000, per_day=3_000_000, per_month=1, tags={"夜": 1_500_000}, warn_at=0.8
     )
     assert (one.deadline, one.max_duration) == (time(6, 30), timedelta(minutes=90))
+    assert one.window == Window(time(22), time(6, 30))
     assert (one.prices.of("720P", 10), one.prices.of("1080P+Sound", 5)) == (840_000, None)
+
+
+def nightly(text: str, **when: object) -> tuple[Manifest, list[str]]:
+    data = f"version: 1\n{text}\njobs: [{{prompt: '{{date}}'}}]".encode()
+    loaded = parse_manifest(data, PATH, probe=look, options=Options(**when))
+    return loaded.manifest, [one.code for one in loaded.warnings]
+
+
+def test_a_night_is_a_batch_of_its_own_until_the_next():
+    text = "name: night-{date}\nlimits: {window: 22:00-06:30}\noutput: {dir: 'out/{date}/{name}'}"
+    for hour, name in ((21, "night-2026-11-21"), (22, "night-2026-11-22")):
+        one, warnings = nightly(text, now=datetime(2026, 11, 22, hour).astimezone())
+        assert (one.name, warnings) == (name, [])
+    later, _ = nightly(text, now=datetime(2026, 11, 23, 1).astimezone())
+    assert (later.name, later.output_dir) == (one.name, one.output_dir) == (name, f"out/2026-11-22/{name}")
+    assert (
+        nightly(text, now=datetime(2026, 11, 23, 1).astimezone(), today=date(2026, 1, 2))[0].name == "night-2026-01-02"
+    )
+
+
+def test_a_date_that_changes_at_midnight_is_warned_of():
+    midnight = datetime(2026, 11, 23).astimezone()
+    one, warnings = nightly("name: night-{date}", now=midnight)
+    assert (one.name, warnings) == ("night-2026-11-23", ["MAN219"])
+    one, _ = nightly("name: night-{date}", now=midnight, window=Window(time(22), time(6)))
+    assert one.name == "night-2026-11-22"
 
 
 def test_a_price_can_be_for_the_whole_clip():
