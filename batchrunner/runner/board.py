@@ -35,6 +35,8 @@ class Stop(StrEnum):
     SIGINT = "sigint"
     SIGTERM = "sigterm"
     DEADLINE = "deadline"
+    WINDOW = "window"
+    """The hours in which clips are bought have not come."""
     STORAGE = "storage"
     ACCOUNT = "account"
     PROVIDER = "provider"
@@ -196,6 +198,8 @@ class Board:
     """Tags whose cap is reached: jobs without them may still be bought."""
     warned: set[str] = field(default_factory=set)
     """Caps of which a person was told that they are nearly used."""
+    late: frozenset[str] = frozenset()
+    """Kinds of clips that could not land before the deadline."""
     stops: set[Stop] = field(default_factory=set)
     stopping: bool = False
     _sequence: count[int] = field(default_factory=count)
@@ -258,7 +262,8 @@ class Board:
     @property
     def without(self) -> Without:
         """What is held back for now."""
-        return Without(tags=self.capped, kinds=frozenset(kind for kind, one in self.flocks.items() if not one.is_open))
+        waiting = frozenset(kind for kind, one in self.flocks.items() if not one.is_open)
+        return Without(tags=self.capped, kinds=waiting | self.late)
 
     def goes_ahead(self, job: Job) -> bool:
         """Whether the job may be sent before its kind is proven, or that is; one that may not waits in the store."""
@@ -282,6 +287,11 @@ class Board:
         self.exhausted, self.waiting_until = False, None
         self.released += 1
         self.wake()
+
+    def hold_late(self, kinds: frozenset[str]) -> None:
+        """Send no job of these kinds any more: it could not land before the deadline."""
+        self.late |= kinds
+        self.ready = deque(job for job in self.ready if job.request.kind not in kinds)
 
     def take_turn(self, job: Job) -> bool:
         """Take a place in the submission rate; False when there is none now, or the breaker lets none through."""

@@ -29,6 +29,7 @@ from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context, Options, too_many_failures
+from batchrunner.runner.deadline import hold_late
 from batchrunner.runner.fetching import Fetcher
 from batchrunner.runner.finish import Finish
 from batchrunner.runner.lessons import Lessons
@@ -182,6 +183,8 @@ class Runner:
                 workers.cancel_scope.cancel()
             if wrong := self._failure or self._bug:
                 raise wrong
+            if board.late:
+                board.stops.add(Stop.DEADLINE)
             if board.capped:
                 board.stops.add(Stop.BUDGET)
             for stop, why in (
@@ -198,6 +201,9 @@ class Runner:
             audited = None if Stop.PROVIDER in board.stops else await self._account.close()
         finally:
             await self._writer.close()
+        limited = board.purchase_limit is not None and board.purchases >= board.purchase_limit
+        if limited or not counts.get(JobState.PENDING):
+            board.stops.discard(Stop.WINDOW)  # it kept nothing back
         return Outcome(
             stops=frozenset(board.stops),
             counts=counts,
@@ -205,7 +211,7 @@ class Runner:
             left=board.left,
             purchases=board.purchases,
             doubts=doubts,
-            limited=board.purchase_limit is not None and board.purchases >= board.purchase_limit,
+            limited=limited,
             audit=audited,
         )
 
@@ -224,6 +230,8 @@ class Runner:
         board.counts = Counter(await run(store.counts, batch.id, only=context.options.only, tags=context.options.tags))
         board.in_flight = await run(store.in_flight, batch.id)
         board.doubts = await run(self._doubts)
+        if context.options.opens_at is not None:
+            board.pause(Stop.WINDOW)
         board.patient = context.options.on_doubt == "hold"
         collectable = await run(self._collectable)
         await self._canaries.begin(collectable)
@@ -249,6 +257,8 @@ class Runner:
         while True:
             self._check_clocks()
             await self._refill()
+            while await hold_late(context):
+                await self._refill()  # others may be quicker
             self._meter.release()
             now = anyio.current_time()
             decision = decide(now, board.snapshot(now), context.limits)

@@ -11,9 +11,10 @@ from world import HOUR, Watched, assert_has_its_clip, frame, named
 
 from batchrunner.budget import Caps
 from batchrunner.errors import ExitCode
+from batchrunner.model import Mode
 from batchrunner.report.summary import exit_code
 from batchrunner.runner.board import Stop
-from batchrunner.settings import Limits, Rate
+from batchrunner.settings import SERVICE_P90, Limits, Rate
 from batchrunner.states import JobState
 
 ONE_BY_ONE = Limits(submit_slots=1, submit=Rate(per_second=1.0, burst=1))
@@ -343,15 +344,60 @@ async def test_only_the_selected_are_bought_and_all_are_collected(world):
     assert world.job("intro").state is JobState.PENDING
 
 
-async def test_a_deadline_ends_the_run_and_records_what_is_under_way(world):
+async def test_what_could_not_land_before_the_deadline_is_not_begun_and_the_rest_is_collected(world):
     world = world(*named(8), limits=Limits(submit_slots=1))
     world.provider.takes["submit"] = 20.0
-    outcome = await world.run(deadline=EPOCH + timedelta(seconds=30))
+    outcome = await world.run(deadline=EPOCH + timedelta(seconds=SERVICE_P90 + 30))
     assert outcome.stops == {Stop.DEADLINE}
-    assert 40 <= anyio.current_time() <= 41
-    assert outcome.counts == {JobState.RUNNING: 2, JobState.PENDING: 6}
+    assert outcome.counts == {JobState.DONE: 2, JobState.PENDING: 6}
     assert world.provider.sold == {"job-000": 1, "job-001": 1}
     assert exit_code(outcome) is ExitCode.DEADLINE
+    assert world.holds() == ["deadline"]
+
+
+async def test_quicker_clips_are_still_begun_when_others_would_land_too_late(world):
+    world = world(*named(20), limits=Limits(max_in_flight=3))
+    world.add("slow", "slower", mode=Mode.PRO, duration=10)
+    world.add("quick")
+    outcome = await world.run(deadline=EPOCH + timedelta(seconds=3 * SERVICE_P90))
+    assert world.job("slow").state is world.job("slower").state is JobState.PENDING
+    assert world.job("quick").state is JobState.DONE
+    assert exit_code(outcome) is ExitCode.DEADLINE
+
+
+async def test_what_the_database_knows_of_a_kind_decides_what_is_late(world):
+    world = world(*named(12))
+    await world.run()
+    world.add("late", "later")
+    first = anyio.current_time()
+    outcome = await world.run(deadline=EPOCH + timedelta(seconds=first + 0.9 * SERVICE_P90))
+    assert outcome.counts[JobState.DONE] == 14, "this provider is quicker than what is taken for granted"
+    assert exit_code(outcome) is ExitCode.DONE
+
+
+async def test_nothing_is_late_when_everything_landed(world):
+    outcome = await world(*named(2)).run(deadline=EPOCH + timedelta(seconds=SERVICE_P90 + 30))
+    assert outcome.counts == {JobState.DONE: 2}
+    assert exit_code(outcome) is ExitCode.DONE
+
+
+async def test_the_deadline_itself_ends_the_collecting(world):
+    world = world("a", "b")
+    world.prepare("a", JobState.RUNNING)
+    outcome = await world.run(deadline=EPOCH + timedelta(seconds=3))
+    assert outcome.counts == {JobState.RUNNING: 1, JobState.PENDING: 1}
+    assert anyio.current_time() <= 4
+    assert exit_code(outcome) is ExitCode.DEADLINE
+
+
+async def test_before_the_window_opens_all_is_collected_and_nothing_bought(world):
+    world = world("a", "b")
+    world.prepare("a", JobState.RUNNING)
+    outcome = await world.run(opens_at=EPOCH + timedelta(hours=3))
+    assert outcome.counts == {JobState.DONE: 1, JobState.PENDING: 1}
+    assert (outcome.stops, exit_code(outcome)) == ({Stop.WINDOW}, ExitCode.DEADLINE)
+    world.orphan("b")
+    assert exit_code(await world.run(opens_at=EPOCH + timedelta(hours=3))) is ExitCode.DONE
 
 
 async def test_a_deadline_that_has_passed_buys_nothing(world):

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrunner.schedule import POLL_WORKERS, Decision, Snapshot, decide
-from batchrunner.settings import Limits
+from batchrunner.forecast import forecast
+from batchrunner.model import Mode, VideoRequest
+from batchrunner.schedule import POLL_WORKERS, Decision, Snapshot, decide, lands_within
+from batchrunner.settings import PRO_FACTOR, SERVICE_P90, Limits
 
 LIMITS = Limits(max_in_flight=10, submit_slots=4, downloads=4)
 NOW = 100.0
@@ -235,3 +237,12 @@ def test_a_pause_stops_buying_and_nothing_else(seen, limits):
     assert paused.submit == 0
     if not paused.finished:
         assert (paused.poll, paused.fetch) == (going.poll, going.fetch)
+
+
+def test_how_long_a_clip_needs_to_land():
+    quick, slow = VideoRequest(prompt="p"), VideoRequest(prompt="p", mode=Mode.PRO, duration=10)
+    assert lands_within(quick, None, LIMITS) == SERVICE_P90
+    assert lands_within(slow, None, LIMITS) == 2 * PRO_FACTOR * SERVICE_P90
+    assert lands_within(slow, None, LIMITS.scaled(100)) == 2 * PRO_FACTOR * SERVICE_P90 / 100
+    learned = forecast([float(seconds) for seconds in range(100)])
+    assert 80 < lands_within(slow, learned, LIMITS) < 99

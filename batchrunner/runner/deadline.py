@@ -1,0 +1,27 @@
+"""A deadline is kept by not beginning what would come too late."""
+
+from __future__ import annotations
+
+from batchrunner.runner.context import Context
+from batchrunner.schedule import lands_within
+
+
+async def hold_late(context: Context) -> bool:
+    """Keep back what could not land before the deadline; whether there was any of it."""
+    board, deadline = context.board, context.options.deadline
+    if deadline is None:
+        return False
+    left = (deadline - context.now()).total_seconds()
+    kinds = {job.request.kind: job.request for job in board.ready}
+    late = set()
+    for kind, request in kinds.items():
+        await context.lessons.look_up(kind)
+        needs = lands_within(request, context.lessons.of(kind), context.limits)
+        if needs > left:
+            late.add(kind)
+            if kind not in board.late:
+                clips = f"clips of {request.billing_key}, {request.duration} s"
+                at = deadline.astimezone()
+                context.held("deadline", f"{clips}, take up to {needs:.0f} s: too long to be here by {at:%H:%M}")
+    board.hold_late(frozenset(late))
+    return bool(late)
