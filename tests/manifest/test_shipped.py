@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from batchrunner.manifest import load_manifest
+from batchrunner.manifest import Options, load_manifest
 from batchrunner.media.frames import FrameFacts, inspect
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "manifests"
+OPTIONS = Options(today=date(2026, 11, 22))
 MANIFESTS = sorted(path.name for path in SHIPPED.glob("*.yaml"))
 PICTURES = sorted(SHIPPED.rglob("*.jpg"))
 
@@ -31,7 +33,7 @@ PICTURES = sorted(SHIPPED.rglob("*.jpg"))
     ],
 )
 def test_each_asks_for_what_it_says(name, count, first, last):
-    jobs = load_manifest(SHIPPED / name).jobs
+    jobs = load_manifest(SHIPPED / name, options=OPTIONS).jobs
 
     assert len(jobs) == count
     assert jobs[0].output == first
@@ -53,7 +55,10 @@ def test_pictures_are_small_and_good_enough_for_the_api(path):
 
 def test_no_picture_lies_about_that_nothing_uses():
     used = {
-        frame.source for name in MANIFESTS for job in load_manifest(SHIPPED / name).jobs for frame in job.request.frames
+        frame.source
+        for name in MANIFESTS
+        for job in load_manifest(SHIPPED / name, options=OPTIONS).jobs
+        for frame in job.request.frames
     }
 
     assert {str(path) for path in PICTURES} == used
@@ -87,10 +92,10 @@ def rehearse(folder: Path, name: str, *options: str) -> int:
 
 @pytest.mark.parametrize("name", ["client-reel.yaml", "storyboard.yaml"])
 def test_tables_and_chains_make_clips(tmp_path, name):
-    assert rehearse(tmp_path, name) == len(load_manifest(SHIPPED / name).jobs)
+    assert rehearse(tmp_path, name) == len(load_manifest(SHIPPED / name, options=OPTIONS).jobs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_all_of_them_make_all_their_clips(tmp_path, name):
-    assert rehearse(tmp_path, name) == len(load_manifest(SHIPPED / name).jobs)
+    assert rehearse(tmp_path, name) == len(load_manifest(SHIPPED / name, options=OPTIONS).jobs)
