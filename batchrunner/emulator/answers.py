@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from batchrunner.emulator.lifecycle import Status
 from batchrunner.emulator.prices import CREDITS_PER_USD
 from batchrunner.emulator.relay import Relay
 from batchrunner.emulator.scenarios import Rule
+from batchrunner.emulator.tokens import Token
 from batchrunner.emulator.validation import MODEL
 
 OBJECT = "generation.task"
@@ -74,10 +76,15 @@ def upload(name: str, url: str, mime: str, size: int) -> dict[str, Any]:
     return {"success": True, "message": "", "data": data}
 
 
-def balance(relay: Relay) -> dict[str, Any]:
-    """Of the key and of the account, which are one here (facts §3). -1 is what is left without a limit."""
-    used = relay.ledger.billed_credits(relay.clock())
-    remaining = None if relay.credits is None else relay.credits - used
+def balance(relay: Relay, key: str | None = None) -> dict[str, Any]:
+    """Of a key, or of the account (facts §3). A key without a cap has left what the account has; -1 is without a limit."""
+    now, books = relay.clock(), relay.ledger
+    used = account = books.billed_credits(now)
+    remaining = None if relay.credits is None else relay.credits - account
+    if key is not None:
+        used = books.billed_to(key, now)
+        if (made := books.tokens.get(key)) is not None and made.credits is not None:
+            remaining = max(made.credits - used, 0)
     return {
         "success": True,
         "message": "",
@@ -88,6 +95,21 @@ def balance(relay: Relay) -> dict[str, Any]:
         "credits_per_usd": CREDITS_PER_USD,
         "unlimited_quota": remaining is None,
     }
+
+
+def token(made: Token, secret: str) -> dict[str, Any]:
+    """Of a new key, which is shown this once (facts §3)."""
+    shown = {name: value for name, value in asdict(made).items() if name not in ("key", "credits", "models")}
+    data = {
+        **shown,
+        "key": secret,
+        "created_at": int(made.created_at),
+        "remain_credits": -1 if made.credits is None else made.credits,
+        "unlimited_quota": made.credits is None,
+        "model_limits_enabled": made.models is not None,
+        "model_limits": ",".join(made.models or ()),
+    }
+    return {"success": True, "message": "", "data": data}
 
 
 def models(kind: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ Each passes the key, the rate limiter and the faults of its stage, in this order
 from __future__ import annotations
 
 import re
+import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -29,6 +31,7 @@ from batchrunner.emulator.ledger import Entry
 from batchrunner.emulator.lifecycle import Status
 from batchrunner.emulator.limits import Category
 from batchrunner.emulator.relay import AtCapacity, OutOfCredits, Relay
+from batchrunner.emulator.tokens import BadToken, KeyRefused
 from batchrunner.emulator.validation import Refusal
 
 
@@ -74,12 +77,15 @@ def create_app(relay: Relay, *, on_ready: Callable[[], None] = lambda: None) -> 
     tasks = "/v1/videos/generations"
     submit = _with_key(limited(Category.SUBMIT, hostile(Stage.SUBMIT, _submit)))
     poll = _with_key(limited(Category.QUERY, hostile(Stage.POLL, _task)))
-    balance = _with_key(hostile(Stage.ACCOUNT, _balance))
+    balance = _with_key(hostile(Stage.ACCOUNT, _balance), spent_too=True)
+    account = _with_key(hostile(Stage.ACCOUNT, _account), spent_too=True)
     routes = [
         Route(tasks, submit, methods=["POST"]),
         Route(f"{tasks}/{{task_id}}", poll, methods=["GET"]),
         Route("/v1/uploads/images", _with_key(hostile(Stage.UPLOAD, _upload)), methods=["POST"]),
-        *(Route(f"{prefix}/balance", balance) for prefix in ("/v1", "", "/v1/user", "/user")),
+        *(Route(f"{prefix}/balance", balance) for prefix in ("/v1", "")),
+        *(Route(f"{prefix}/user/balance", account) for prefix in ("/v1", "")),
+        Route("/v1/tokens", _with_key(_make_key), methods=["POST"]),
         Route("/v1/models", _with_key(hostile(Stage.ACCOUNT, _models))),
         Route("/files/{task_id}.mp4", hostile(Stage.DOWNLOAD, _result)),
         Route("/uploads/{name}", _uploaded),
@@ -99,7 +105,9 @@ def _relay(request: Request) -> Relay:
     return relay
 
 
-def _with_key(endpoint: Endpoint) -> Endpoint:
+def _with_key(endpoint: Endpoint, *, spent_too: bool = False) -> Endpoint:
+    """For any key but one that was made here and is used up; with `spent_too` for that one as well."""
+
     @wraps(endpoint)
     async def checked(request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -108,7 +116,17 @@ def _with_key(endpoint: Endpoint) -> Endpoint:
         if int(request.headers.get("content-length", 0)) > MAX_BODY:
             content = {"code": "read_request_body_failed", "message": "request body too large", "data": None}
             return answers.answer(content, 413)
-        return await endpoint(request)
+        relay = _relay(request)
+        request.state.key = relay.links.key_id(token.strip())
+        try:
+            if not spent_too:
+                relay.check_key(request.state.key)
+            response = await endpoint(request)
+        except KeyRefused as refused:
+            response = answers.error(refused.status, str(refused), "new_api_error", code=refused.code)
+        if response.media_type == "application/json":  # gateways before the relay know nothing of its request ids
+            response.headers["X-Oneapi-Request-Id"] = f"{time.strftime('%Y%m%d%H%M%S')}{secrets.token_hex(8)}"
+        return response
 
     return checked
 
@@ -130,7 +148,7 @@ async def _submit(request: Request) -> Response:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return _bad_request("Content-Type must be application/json")
     try:
-        entry = relay.submit(body)
+        entry = relay.submit(body, key=request.state.key)
     except Refusal as refusal:
         return _bad_request(str(refusal), refusal.code)
     except OutOfCredits:
@@ -195,7 +213,21 @@ async def _uploaded(request: Request) -> Response:
 
 
 async def _balance(request: Request) -> Response:
+    return answers.answer(answers.balance(_relay(request), request.state.key))
+
+
+async def _account(request: Request) -> Response:
     return answers.answer(answers.balance(_relay(request)))
+
+
+async def _make_key(request: Request) -> Response:
+    try:
+        secret, token = _relay(request).make_key(await request.body())
+    except BadToken as bad:
+        return answers.unsuccessful(str(bad), 400)
+    except OSError as error:
+        return answers.unsuccessful(f"The key could not be stored: {error.strerror or error}", 500)
+    return answers.answer(answers.token(token, secret))
 
 
 async def _models(request: Request) -> Response:

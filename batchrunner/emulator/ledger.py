@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from batchrunner.emulator.tokens import Token
 from batchrunner.emulator.validation import Submission
 from batchrunner.errors import LockedError, StorageError
 from batchrunner.locking import BUSY, lock
@@ -44,6 +45,8 @@ class Entry:
     """None for a task that fails without a word."""
     fate: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The faults that it was given when it was accepted, with their parameters; durations in real seconds."""
+    key: str = ""
+    """The digest of the key that bought it."""
     draw: str = ""
     """What chance looks at instead of its place: the submission's likeness, and the how-manieth of its kind it is, from 0."""
 
@@ -83,6 +86,8 @@ class Ledger:
         self._by_client_id: dict[str, list[str]] = {}
         self._struck: list[Struck] = []
         self._struck_on: dict[str, list[str]] = {}
+        self.tokens: dict[str, Token] = {}
+        """By the digest of their key."""
         self.campaign: Campaign | None = None
         """The last one that began."""
         self._charged = self._refunded = 0
@@ -114,6 +119,16 @@ class Ledger:
     def billed_credits(self, now: float) -> int:
         """What was charged and not refunded."""
         return self._charged - self.refunded_credits(now)
+
+    def billed_to(self, key: str, now: float, *, since: float = 0.0) -> int:
+        """What one key was charged from then on and not refunded; of an old ledger's entries nobody knows the key."""
+        return sum(
+            entry.price_credits
+            for entry in self.entries()
+            if entry.key in (key, "")
+            and entry.accepted_at >= since
+            and (entry.failed_at is None or entry.failed_at > now)
+        )
 
     def entries(self) -> list[Entry]:
         with self._lock:
@@ -168,6 +183,12 @@ class Ledger:
             with suppress(OSError):
                 self._append({"kind": "fault", **asdict(struck)})
 
+    def record_token(self, token: Token) -> None:
+        """A key was made. `OSError`: it was not."""
+        with self._lock:
+            self._append({"kind": "token", **asdict(token)})
+            self.tokens[token.key] = token
+
     def record_campaign(self, campaign: Campaign) -> None:
         """Other rules begin now. Without room for the record they begin all the same."""
         with self._lock:
@@ -207,6 +228,9 @@ class Ledger:
                 heapq.heappush(self._refunds, (at, self._entries[task_id].price_credits))
             case {"kind": "fault", **fields}:
                 self._strike(Struck(**fields))
+            case {"kind": "token", "models": models, **fields}:
+                token = Token(models=None if models is None else tuple(models), **fields)
+                self.tokens[token.key] = token
             case {"kind": "campaign", **fields}:
                 self.campaign = Campaign(**fields)
             case _:

@@ -34,6 +34,10 @@ class Links:
         """Opaque, like the relay's own (facts §0 knows five shapes of it)."""
         return f"task_{self._digest(f'task:{sequence}')[:26]}"
 
+    def key_id(self, key: str) -> str:
+        """What is kept of an API key: enough to know it again."""
+        return self._digest(f"key:{key}")[:16]
+
     def result_path(self, task_id: str, expires_at: int) -> str:
         """The path and query of a task's clip, good until `expires_at`."""
         return f"/files/{task_id}.mp4?expires={expires_at}&signature={self._signature(task_id, expires_at)}"

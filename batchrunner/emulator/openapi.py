@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchrunner.emulator import tokens
 from batchrunner.emulator import validation as rules
 from batchrunner.emulator.images import MAX_BYTES, MIME, NAME
 from batchrunner.emulator.lifecycle import Status
+from batchrunner.emulator.limits import GROUPS
 from batchrunner.emulator.prices import CREDITS_PER_USD
 
 Schema = dict[str, Any]
@@ -42,6 +44,8 @@ def document() -> Schema:
                 "Unsuccessful": _closed({"success": {"const": False}, "message": _STRING}),
                 "Balance": _balance(),
                 "Models": _models(),
+                "TokenRequest": _token_request(),
+                "Token": _token(),
             },
         },
     }
@@ -181,6 +185,33 @@ def _models() -> Schema:
     return _closed({"success": {"const": True}, "object": {"const": "list"}, "data": listed})
 
 
+def _token_request() -> Schema:
+    amount: Schema = {"type": "integer", "minimum": 0, "maximum": (1 << 53) - 1}
+    switch: Schema = {"type": "boolean"}
+    fields: Schema = {
+        "name": {"type": "string", "minLength": 1, "maxLength": tokens.MAX_NAME},
+        "expired_time": {**amount, "minimum": -1, "description": "Unix seconds; -1 is never."},
+        "remain_quota": {**amount, "description": "500 000 are a dollar; remain_credits wins."},
+        "remain_credits": amount,
+        "daily_credits": amount,
+        "monthly_credits": amount,
+        "unlimited_quota": switch,
+        "model_limits_enabled": switch,
+        "model_limits": {"type": "string", "description": "Models, with commas between them."},
+        "group": {"enum": [*GROUPS]},
+    }
+    return _closed(fields, optional=tuple(name for name in fields if name != "name"))
+
+
+def _token() -> Schema:
+    asked: Schema = dict(_token_request()["properties"])
+    del asked["remain_quota"]
+    cap = {"type": ["integer", "null"], "minimum": 0}
+    more = {"remain_credits": {"type": "integer", "minimum": -1}, "daily_credits": cap, "monthly_credits": cap}
+    data = _closed({**asked, **more, "key": _STRING, "created_at": _UNIX})
+    return _closed({"success": {"const": True}, "message": _STRING, "data": data})
+
+
 # where
 
 
@@ -191,6 +222,7 @@ def _paths() -> Schema:
         tasks + "/{task_id}": {"get": _status()},
         "/v1/uploads/images": {"post": _upload_image()},
         "/v1/models": {"get": _list_models()},
+        "/v1/tokens": {"post": _make_token()},
         "/files/{task_id}.mp4": {"get": _result()},
         "/uploads/{name}": {"get": _image()},
     }
@@ -216,6 +248,7 @@ def _submit() -> Schema:
             "400": _refusal("A rule is broken; the message begins with the field."),
             "401": _refusal("No key."),
             "402": _refusal("Not enough credits."),
+            "403": _refusal("The key may not spend so much, or may not use this model."),
             "429": _too_many("Faster than the group may submit, or as many tasks run as may.", "Error", "RelayError"),
         },
     }
@@ -252,6 +285,18 @@ def _upload_image() -> Schema:
         "responses": {
             "200": _json("Stored.", "Upload"),
             "400": _json("No image of the four formats, or too large.", "Unsuccessful"),
+            "401": _refusal("No key."),
+        },
+    }
+
+
+def _make_token() -> Schema:
+    return {
+        "summary": "Make a key with limits of its own; it is shown this once",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("TokenRequest")}}},
+        "responses": {
+            "200": _json("Made.", "Token"),
+            "400": _json("A rule is broken; the message begins with the field.", "Unsuccessful"),
             "401": _refusal("No key."),
         },
     }

@@ -10,11 +10,12 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
 
-from batchrunner.emulator import fates, lifecycle, validation
+from batchrunner.emulator import fates, lifecycle, tokens, validation
 from batchrunner.emulator.chances import Chances, Strike
 from batchrunner.emulator.images import ImageStore
 from batchrunner.emulator.ledger import Entry, Ledger
@@ -117,16 +118,32 @@ class Relay:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def submit(self, body: bytes) -> Entry:
-        """Accept and bill a submission; the entry is recorded when this returns.
+    def check_key(self, key: str) -> None:
+        """`KeyRefused` for a key that has expired or is used up."""
+        if (token := self.ledger.tokens.get(key)) is not None:
+            now = self.clock()
+            tokens.check_usable(token, now=now, spent=self.ledger.billed_to(key, now))
 
-        `Refusal`, `OutOfCredits` and `AtCapacity`: nothing was bought. `OSError`: neither, for want of a record.
+    def make_key(self, body: bytes) -> tuple[str, tokens.Token]:
+        """A new key, and what it may do; `BadToken`, or `OSError` for want of a record."""
+        secret = tokens.new_key()
+        token = tokens.parse(body, key=self.links.key_id(secret), now=self.clock())
+        self.ledger.record_token(token)
+        return secret, token
+
+    def submit(self, body: bytes, *, key: str = "") -> Entry:
+        """Accept and bill a submission to a key; the entry is recorded when this returns.
+
+        `Refusal`, `KeyRefused`, `OutOfCredits` and `AtCapacity`: nothing was bought. `OSError`: neither, for want of a record.
         """
         submission = validation.parse(body)
         if (known := self._replayed(submission)) is not None:
             return known
         now = self.clock()
         price = price_credits(submission)
+        if (token := self.ledger.tokens.get(key)) is not None:
+            spent = partial(_spent_since, self.ledger, key, now)
+            tokens.check_may_buy(token, now=now, model=submission.model, price=price, spent_since=spent)
         if self.credits is not None and self.ledger.billed_credits(now) + price > self.credits:
             self.refusals["out_of_credits"] += 1
             raise OutOfCredits
@@ -150,6 +167,7 @@ class Relay:
                     inputs=None if submission.images else (),
                     fate=fate,
                     draw=draw,
+                    key=key,
                 )
             )
 
@@ -198,3 +216,7 @@ class Relay:
         """The task that a repeated `client_business_id` means: documented once, for the same request (facts §4)."""
         client_id = submission.client_business_id
         return None if client_id is None else self.find(client_id)
+
+
+def _spent_since(ledger: Ledger, key: str, now: float, since: float) -> int:
+    return ledger.billed_to(key, now, since=since)

@@ -63,7 +63,7 @@ class Rehearsal:
         assert kept == ledger["billed_credits"] == (accepted - refunded) * PRICE
         assert ledger["refunded_credits"] == refunded * PRICE
         self.http.post("/__config", json={"faults": []})
-        assert self.http.get("/v1/balance").json()["used_credits"] == kept
+        assert self.http.get("/v1/user/balance").json()["used_credits"] == kept
 
 
 @contextmanager
