@@ -94,24 +94,42 @@ def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
 def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
     with ExitStack() as stack:
-        manifest = load(
-            request.manifest,
-            environ,
-            prompts=request.prompts,
-            sets=request.sets,
-            allowed=request.allowed,
-            today=request.date,
-            window=request.window,
-        )
-        with manifest as loaded:
-            _check_selection(loaded, request)
-            borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
-            if borrows:
-                loaded = replace(loaded, manifest=replace(loaded.manifest, prices=_emulator_prices()))
-            elif _is_capped(request, loaded):
-                _check_prices(loaded, environ)
+        with _loaded(request, environ) as (loaded, borrows):
             session = _session(loaded, request, environ, stack, borrows_prices=borrows)
         yield session
+
+
+@contextmanager
+def open_plan(request: RunRequest, environ: Mapping[str, str]) -> Iterator[tuple[Session, Loaded]]:
+    """The same without a lock and without writing: a run may be at work, and there may be no database yet.
+
+    The session is one snapshot of the database, for questions only.
+    """
+    with ExitStack() as stack:
+        loaded, borrows = stack.enter_context(_loaded(request, environ))
+        yield _session(loaded, request, environ, stack, borrows_prices=borrows, reads_only=True), loaded
+
+
+@contextmanager
+def _loaded(request: RunRequest, environ: Mapping[str, str]) -> Iterator[tuple[Loaded, bool]]:
+    """The manifest with the prices that the request needs, and whether they are the emulator's own."""
+    manifest = load(
+        request.manifest,
+        environ,
+        prompts=request.prompts,
+        sets=request.sets,
+        allowed=request.allowed,
+        today=request.date,
+        window=request.window,
+    )
+    with manifest as loaded:
+        _check_selection(loaded, request)
+        borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
+        if borrows:
+            loaded = replace(loaded, manifest=replace(loaded.manifest, prices=_emulator_prices()))
+        elif _is_capped(request, loaded):
+            _check_prices(loaded, environ)
+        yield loaded, borrows
 
 
 def _check_selection(loaded: Loaded, request: RunRequest) -> None:
@@ -124,7 +142,13 @@ def _check_selection(loaded: Loaded, request: RunRequest) -> None:
 
 
 def _session(
-    loaded: Loaded, request: RunRequest, environ: Mapping[str, str], stack: ExitStack, *, borrows_prices: bool
+    loaded: Loaded,
+    request: RunRequest,
+    environ: Mapping[str, str],
+    stack: ExitStack,
+    *,
+    borrows_prices: bool,
+    reads_only: bool = False,
 ) -> Session:
     """The folder, the database and what the manifest would change in it; they are closed with the stack."""
     manifest = loaded.manifest
@@ -133,13 +157,13 @@ def _session(
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
     folder = OutputFolder(root.absolute())
-    folder.check()
+    if not reads_only:
+        folder.check()
     is_new = not database.exists()
-    stack.enter_context(DatabaseLock(database, now=now(), networked=bool(environ.get(ALLOW))))
-    store = SqliteStore.open(database)
-    stack.callback(store.close)
     currency = manifest.prices.currency if manifest.prices else None
-    batch = store.open_batch(manifest.name, endpoint=endpoint, currency=currency, now=now())
+    planned = Batch(id=0, name=manifest.name, endpoint=endpoint, currency=currency)
+    opened = _opened_to_read if reads_only else _opened
+    store, batch = opened(database, planned, environ, stack)
     if batch.endpoint != endpoint:
         raise UsageError(
             f"batch {batch.name} in {database} belongs to {batch.endpoint}, this run asks {endpoint}; nothing was sent",
@@ -157,7 +181,7 @@ def _session(
         folder=folder,
         store=store,
         batch=batch,
-        plan=store.compare(batch.id, _wanted(loaded, store.asked(batch.id))),
+        plan=store.compare(batch.id, _wanted(loaded, store.asked(batch.id)), redo=request.paid_again),
         purchases=store.purchases(only=request.only, tags=request.tags, limit=request.limit),
         limits=limits.scaled(request.speed) if request.emulator else limits,
         environ=environ,
@@ -172,6 +196,42 @@ def _session(
 def _wanted(loaded: Loaded, asked: Sequence[WantedJob]) -> Iterable[WantedJob]:
     """What the manifest asks for and what persons asked for beside it; the manifest's own list when that is all."""
     return with_asked(loaded.jobs, asked) if asked else loaded.jobs
+
+
+def has_begun(request: RunRequest, batch: str) -> bool:
+    """Whether an earlier run carried out the same saved plan."""
+    assert request.saved is not None
+    database = request.database or DATABASE
+    if not database.exists():
+        return False
+    store = SqliteStore.read(database)
+    try:
+        known = store.batch(batch)
+        return known is not None and store.has_run(known.id, request.saved)
+    finally:
+        store.close()
+
+
+def _opened(database: Path, batch: Batch, environ: Mapping[str, str], stack: ExitStack) -> tuple[SqliteStore, Batch]:
+    """The database, ours until the stack is closed, and the batch in it."""
+    stack.enter_context(DatabaseLock(database, now=now(), networked=bool(environ.get(ALLOW))))
+    store = SqliteStore.open(database)
+    stack.callback(store.close)
+    return store, store.open_batch(batch.name, endpoint=batch.endpoint, currency=batch.currency, now=now())
+
+
+def _opened_to_read(
+    database: Path, batch: Batch, environ: Mapping[str, str], stack: ExitStack
+) -> tuple[SqliteStore, Batch]:
+    """One snapshot of the database, and the batch as a run would find it; one that is new has the id 0."""
+    store = SqliteStore.planning(database)
+    stack.callback(store.close)
+    stack.enter_context(store.transaction())
+    known = store.batch(batch.name)
+    if known is None:
+        return store, batch
+    endpoint = known.endpoint if store.money(known.id) != Money() else batch.endpoint  # a batch without purchases moves
+    return store, replace(known, endpoint=endpoint, currency=batch.currency or known.currency)
 
 
 async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: AsyncExitStack) -> Provider:

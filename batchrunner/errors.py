@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     ACCOUNT = 7
     LOCKED = 8
     PROVIDER = 9
+    WORK = 10
     IN_DOUBT = 11
     STORAGE = 12
     SIGINT = 130

@@ -38,6 +38,14 @@ BAD_BYTES = 1 << 20
 """Of a file that is no clip at all, as much as support could want to see."""
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 when it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class OutputFolder:
     """The folder that a batch's clips go to."""
 

@@ -12,12 +12,35 @@ and is held to them by tests.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-from batchrunner.model import Job, WantedJob
+from batchrunner.model import Frame, Job, WantedJob
 from batchrunner.states import FINAL, JobState
-from batchrunner.store.base import SAMPLE, Changes, Comparison, Purchases, StoredJob
+from batchrunner.store.base import (
+    NOTHING_AGAIN,
+    SAMPLE,
+    Changes,
+    Comparison,
+    Planned,
+    Purchases,
+    Redo,
+    StoredJob,
+    Verdict,
+)
+
+VERDICTS = {
+    JobState.PENDING: Verdict.NEW,
+    JobState.SUBMITTING: Verdict.IN_DOUBT,
+    JobState.IN_DOUBT: Verdict.IN_DOUBT,
+    JobState.RUNNING: Verdict.IN_FLIGHT,
+    JobState.FETCHING: Verdict.IN_FLIGHT,
+    JobState.DONE: Verdict.DONE,
+    JobState.FAILED: Verdict.FAILED,
+    JobState.CANCELLED: Verdict.CANCELLED,
+}
+"""What is said of a job that was sent with the request that the manifest has now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +48,18 @@ class Plan:
     """What a run of a manifest would do."""
 
     changes: Changes
+    jobs: tuple[Planned, ...]
+    """Each wanted job, and then what the manifest no longer has."""
     to_send: tuple[WantedJob, ...]
-    """New, changed before anything was bought, or still pending."""
+    """New, changed before anything was bought, still pending, or paid for again."""
+    again: tuple[str, ...]
+    """Keys, as in all that follows: those of them that are paid for again."""
     done: tuple[str, ...]
-    """Keys, as in all that follows."""
     collecting: tuple[str, ...]
     """At the provider, or finished there and not yet fetched."""
     in_doubt: tuple[str, ...]
     failed: tuple[str, ...]
+    cancelled: tuple[str, ...]
     changed: tuple[str, ...]
     """Bought with another request than the manifest has now: kept as they are."""
     moved: tuple[str, ...]
@@ -44,46 +71,114 @@ class Plan:
         return bool(self.to_send or self.collecting)
 
 
-def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob]) -> Plan:
-    """Compare the two and say what changes; `only` and `limit` of a run do not matter here."""
+def plan(wanted: Sequence[WantedJob], stored: Iterable[StoredJob], *, redo: Redo = NOTHING_AGAIN) -> Plan:
+    """Compare the two and say what changes; `only` and `limit` of a run matter to what is paid for again alone."""
     rows = list(stored)
     matched = match(wanted, rows)
-    added, replaced, kept, to_send, changed, moved = [], [], [], [], [], []
+    planned = _verdicts(wanted, matched, redo)
+    owners = {row.id: key for key, row in matched.items()}
+    everything = [(row.state, owners.get(row.id, row.key)) for row in rows]
+    orphaned = [row for row in rows if row.wanted and row.id not in owners]
+    by_verdict: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
+    for one in planned:
+        by_verdict[one.verdict].append(one.key)
+    return Plan(
+        changes=_changes(wanted, matched, planned, orphaned),
+        jobs=(*planned, *map(_orphan, orphaned)),
+        to_send=tuple(job for job, one in zip(wanted, planned, strict=True) if one.verdict.is_sent),
+        again=tuple(by_verdict[Verdict.AGAIN]),
+        done=tuple(by_verdict[Verdict.DONE]),
+        collecting=_keys(everything, JobState.RUNNING, JobState.FETCHING),
+        in_doubt=_keys(everything, JobState.IN_DOUBT, JobState.SUBMITTING),
+        failed=tuple(by_verdict[Verdict.FAILED]),
+        cancelled=tuple(by_verdict[Verdict.CANCELLED]),
+        changed=tuple(by_verdict[Verdict.CHANGED]),
+        moved=tuple(one.key for one in planned if one.moved_from is not None),
+        orphaned=tuple(row.key for row in orphaned),
+    )
+
+
+def _verdicts(wanted: Sequence[WantedJob], matched: Mapping[str, StoredJob], redo: Redo) -> list[Planned]:
+    """What is said of each wanted job; of those to send the first `redo.limit` may be paid for again."""
+    left = redo.limit
+    found = []
     for job in wanted:
         row = matched.get(job.key)
+        verdict = _verdict(job, row)
+        selected = _is_selected(job, redo)
+        if selected and row is not None and left != 0 and _is_wanted_again(verdict, row, redo):
+            verdict = Verdict.AGAIN
+        if left and selected and verdict.is_sent:
+            left -= 1
+        found.append(
+            Planned(
+                verdict=verdict,
+                key=job.key,
+                fingerprint=job.fingerprint,
+                output=job.output,
+                state=row.state if row else None,
+                moved_from=row.key if row and row.key != job.key else None,
+                request=job.request,
+                tags=job.tags,
+            )
+        )
+    return found
+
+
+def _verdict(job: WantedJob, row: StoredJob | None) -> Verdict:
+    if row is None:
+        return Verdict.NEW
+    if row.fingerprint == job.fingerprint:
+        return VERDICTS[row.state]
+    return Verdict.NEW if _unpaid(row) else Verdict.CHANGED
+
+
+def _is_selected(job: WantedJob, redo: Redo) -> bool:
+    named = redo.only is None or fnmatchcase(job.key, redo.only)
+    return named and (not redo.tags or not set(redo.tags).isdisjoint(job.tags))
+
+
+def _is_wanted_again(verdict: Verdict, row: StoredJob, redo: Redo) -> bool:
+    """What is in flight or in doubt is paid for and not yet there: it is never bought beside itself."""
+    if verdict is Verdict.CHANGED and row.state in FINAL:
+        return redo.changed or (redo.failed and row.state is JobState.FAILED)
+    return verdict is Verdict.FAILED and redo.failed
+
+
+def _changes(
+    wanted: Sequence[WantedJob],
+    matched: Mapping[str, StoredJob],
+    planned: Sequence[Planned],
+    orphaned: Iterable[StoredJob],
+) -> Changes:
+    added, replaced, kept, discarded, retried = [], [], [], [], []
+    for job, one in zip(wanted, planned, strict=True):
+        row = matched.get(job.key)
+        differs = row is not None and row.fingerprint != job.fingerprint
         if row is None:
             added.append(job)
-            to_send.append(job)
-            continue
-        differs = row.fingerprint != job.fingerprint
-        if row.key != job.key:
-            moved.append(job.key)
-        if differs and _unpaid(row):
+        elif one.verdict is Verdict.AGAIN and differs:
+            added.append(job)
+            discarded.append(row.id)
+        elif one.verdict is Verdict.NEW and differs:
             replaced.append((row.id, job))
-            to_send.append(job)
-            continue
-        kept.append((row.id, job))
-        if row.state is JobState.PENDING:
-            to_send.append(job)
-        elif differs:
-            changed.append(job.key)
-    owners = {row.id: key for key, row in matched.items()}
-    found = [(row.state, owners.get(row.id, row.key)) for row in rows if row.id in owners]
-    others = [(row.state, row.key) for row in rows if row.id not in owners]
-    orphaned = [row for row in rows if row.wanted and row.id not in owners]
-    sending = {job.key for job in to_send}
-    return Plan(
-        changes=Changes(
-            added=tuple(added), replaced=tuple(replaced), kept=tuple(kept), orphaned=tuple(row.id for row in orphaned)
-        ),
-        to_send=tuple(to_send),
-        done=_keys(found, JobState.DONE),
-        collecting=_keys(found + others, JobState.RUNNING, JobState.FETCHING),
-        in_doubt=_keys(found + others, JobState.IN_DOUBT, JobState.SUBMITTING),
-        failed=tuple(key for key in _keys(found, JobState.FAILED) if key not in sending),
-        changed=tuple(changed),
-        moved=tuple(moved),
-        orphaned=tuple(row.key for row in orphaned),
+        else:
+            kept.append((row.id, job))
+            if one.verdict is Verdict.AGAIN:
+                retried.append(row.id)
+    return Changes(
+        added=tuple(added),
+        replaced=tuple(replaced),
+        kept=tuple(kept),
+        orphaned=tuple(row.id for row in orphaned),
+        discarded=tuple(discarded),
+        retried=tuple(retried),
+    )
+
+
+def _orphan(row: StoredJob) -> Planned:
+    return Planned(
+        verdict=Verdict.ORPHANED, key=row.key, fingerprint=row.fingerprint, output=row.output, state=row.state
     )
 
 
@@ -137,10 +232,12 @@ def compared(made: Plan) -> Comparison:
     """The plan as numbers."""
     return Comparison(
         to_send=len(made.to_send),
+        again=len(made.again),
         done=len(made.done),
         collecting=len(made.collecting),
         in_doubt=len(made.in_doubt),
         failed=len(made.failed),
+        cancelled=len(made.cancelled),
         changed=len(made.changed),
         changed_keys=made.changed[:SAMPLE],
         moved=len(made.moved),
@@ -148,20 +245,30 @@ def compared(made: Plan) -> Comparison:
     )
 
 
-def purchases(jobs: Iterable[WantedJob | Job]) -> Purchases:
-    """What these jobs buy, and how many different frames they let leave this machine."""
+def purchases(jobs: Iterable[WantedJob | Job], *, again: Collection[str] = ()) -> Purchases:
+    """What these jobs buy, how many different frames they need, and what of it is paid for again, by key."""
     kinds: Counter[tuple[str, int]] = Counter()
+    twice: Counter[tuple[str, int]] = Counter()
     frames: set[str] = set()
     for job in jobs:
         kinds[job.request.billing_key, job.request.duration] += 1
+        if job.key in again:
+            twice[job.request.billing_key, job.request.duration] += 1
         frames.update(frame.sha256 for frame in job.request.frames if frame.local)
-    return Purchases(kinds=kinds, uploads=len(frames))
+    return Purchases(kinds=kinds, uploads=len(frames), again=twice)
 
 
-def cost(bought: Purchases, price: Callable[[str, int], int | None]) -> int | None:
-    """What they cost together; None when one of them has no price."""
+def outgoing(jobs: Iterable[WantedJob]) -> list[Frame]:
+    """The local frames that these jobs let leave this machine, each content once, in the order of its SHA-256."""
+    local = [frame for job in jobs for frame in job.request.frames if frame.local]
+    first = {frame.sha256: frame for frame in sorted(local, key=lambda frame: frame.source, reverse=True)}
+    return [first[sha256] for sha256 in sorted(first)]
+
+
+def cost(kinds: Mapping[tuple[str, int], int], price: Callable[[str, int], int | None]) -> int | None:
+    """What so many clips of these kinds cost together; None when one of them has no price."""
     total = 0
-    for (billing_key, seconds), clips in bought.kinds.items():
+    for (billing_key, seconds), clips in kinds.items():
         one = price(billing_key, seconds)
         if one is None:
             return None

@@ -107,17 +107,15 @@ def to_json(request: VideoRequest) -> str:
 def from_json(text: str) -> VideoRequest:
     """What `to_json` wrote."""
     stored = json.loads(text)
-    frames = tuple(
-        Frame(
-            source=frame["source"],
-            sha256=frame["sha256"],
-            local=frame["local"],
-            size=tuple(frame["size"]) if frame["size"] else None,
-        )
-        for frame in stored.pop("frames")
-    )
+    frames = tuple(map(to_frame, stored.pop("frames")))
     mode, ratio = Mode(stored.pop("mode")), AspectRatio(stored.pop("aspect_ratio"))
     return VideoRequest(**stored, mode=mode, aspect_ratio=ratio, frames=frames)
+
+
+def to_frame(stored: dict[str, Any]) -> Frame:
+    """A frame as it is stored."""
+    size = tuple(stored["size"]) if stored["size"] else None
+    return Frame(source=stored["source"], sha256=stored["sha256"], local=stored["local"], size=size)
 
 
 def body(request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str, dialect: FrameDialect) -> bytes:

@@ -7,7 +7,7 @@ import os
 import random
 import shlex
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -15,19 +15,21 @@ from pathlib import Path
 
 import anyio
 
-from batchrunner import moments, nights
+from batchrunner import moments, nights, plan, preview
 from batchrunner.budget import Caps, Used
 from batchrunner.conduct import conduct
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.durable import write_whole
 from batchrunner.errors import BatchrunnerError, ExitCode, StorageError
 from batchrunner.events import Listener, RunEvent
+from batchrunner.forecast import WINDOW
 from batchrunner.manifest import Manifest
 from batchrunner.media import clips
-from batchrunner.model import Batch, Job, Money, WantedJob
+from batchrunner.model import Batch, Frame, Job, Money, WantedJob
 from batchrunner.moments import Night, Window
 from batchrunner.nights import Unfinished
-from batchrunner.outputs import OutputFolder
+from batchrunner.outputs import OutputFolder, size_of
+from batchrunner.preview import Preview, Priced
 from batchrunner.process import Watchdog, ensure_files
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
@@ -36,9 +38,9 @@ from batchrunner.report.rehearsal import Rehearsal
 from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
-from batchrunner.settings import Limits
+from batchrunner.settings import ASSET_LIFETIME, Limits
 from batchrunner.states import JobState
-from batchrunner.store.base import Comparison, Purchases, Store
+from batchrunner.store.base import Comparison, Planned, Purchases, Redo, Store
 
 REPORT = "report.html"
 EMULATOR_SPEED = 100.0
@@ -81,6 +83,10 @@ class RunRequest:
     limit: int | None = None
     only: str | None = None
     tags: tuple[str, ...] = ()
+    redo: tuple[str, ...] = ()
+    """What is paid for again: `changed`, `failed`."""
+    saved: str | None = None
+    """The saved plan that it carries out, by its digest."""
     settle: float = 0.0
     canary: bool = True
     """Whether the first clips of a kind go ahead of the others, as the manifest says."""
@@ -94,9 +100,29 @@ class RunRequest:
         return shlex.join([*words, *(word for one in self.sets for word in ("--set", one))])
 
     @property
-    def selects(self) -> Callable[[Job | WantedJob], bool]:
+    def run_command(self) -> str:
+        """The command that runs it, as far as it says what is bought."""
+        given = (("--only", self.only), ("--limit", self.limit), ("--db", self.database))
+        words = [str(word) for name, value in given if value is not None for word in (name, value)]
+        words += [
+            word
+            for name, values in (("--tag", self.tags), ("--redo", self.redo))
+            for one in values
+            for word in (name, one)
+        ]
+        words += ["--emulator"] if self.emulator else []
+        return " ".join(["batchrunner run", self.source, shlex.join(words)]).rstrip()
+
+    @property
+    def selects(self) -> Callable[[Job | WantedJob | Planned], bool]:
         """Which jobs the run is about."""
         return RunOptions(only=self.only, tags=self.tags).selects
+
+    @property
+    def paid_again(self) -> Redo:
+        """The same for the store."""
+        changed, failed = ("changed" in self.redo), ("failed" in self.redo)
+        return Redo(changed=changed, failed=failed, only=self.only, tags=self.tags, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +236,13 @@ class Session:
 
     def used(self) -> Used:
         """What counts against the caps today."""
-        return self.store.used(self.batch.id, day=self.clock().astimezone().date(), tags=self.caps.tags)
+        today = self.clock().astimezone().date()
+        if self.batch.id:
+            return self.store.used(self.batch.id, day=today, tags=self.caps.tags)
+        # a batch that is only planned: others in its currency may have used the caps that it shares with them
+        sharing = (other for other in self.store.batches() if (other.currency or "") == (self.batch.currency or ""))
+        shared = next((self.store.used(other.id, day=today) for other in sharing), Used())
+        return Used(per_day=shared.per_day, per_month=shared.per_month)
 
     def price(self, billing_key: str, seconds: int) -> int | None:
         """What one clip costs, by the user's own prices."""
@@ -234,6 +266,51 @@ class Session:
         if not self.request.emulator:
             checked_key(self.environ.get("TOAPIS_API_KEY"))
 
+    def narrow(self, limit: int) -> None:
+        """Send at most so many."""
+        self.request = replace(self.request, limit=limit)
+        self.purchases = self.store.purchases(only=self.request.only, tags=self.request.tags, limit=limit)
+
+    def sent(self) -> Iterator[Planned]:
+        """The jobs that this run would send, in their order."""
+        return preview.chosen(self.store.planned(), self.request.selects, self.request.limit)
+
+    def leaving(self) -> Iterator[tuple[Frame, int]]:
+        """The frames that leave this machine for them, and their bytes; what the provider still has does not."""
+        request, fresh = self.request, self.clock() - timedelta(seconds=ASSET_LIFETIME)
+        for frame in self.store.outgoing(only=request.only, tags=request.tags, limit=request.limit):
+            asset = self.store.asset(frame.sha256, endpoint=self.batch.endpoint)
+            if asset is None or asset.uploaded_at < fresh:
+                yield frame, size_of(Path(frame.source))
+
+    def preview(self) -> Preview:
+        """What this run would do and buy."""
+        bought, caps, used = self.purchases, self.caps, self.used()
+        cost, files = plan.cost(bought.kinds, self.price), [size for _, size in self.leaving()]
+        times = {kind: self._past_durations(*kind) for kind in bought.kinds}
+        return Preview(
+            plan=self.plan,
+            purchases=bought,
+            cost=cost,
+            cost_again=plan.cost(bought.again, self.price),
+            caps=caps,
+            used=used,
+            fit=preview.fit(bought, self._priced, caps, used, cost),
+            uploads=len(files),
+            upload_bytes=sum(files),
+            outlook=preview.outlook(bought.kinds, times, self.limits),
+            max_in_flight=self.limits.max_in_flight,
+            example=next(self.sent(), None) if bought.clips else None,
+        )
+
+    def _past_durations(self, billing_key: str, seconds: int) -> list[float]:
+        return self.store.past_durations(billing_key, seconds, endpoint=self.batch.endpoint, limit=WINDOW)
+
+    def _priced(self) -> Iterator[Priced]:
+        for one in self.sent():
+            assert one.request is not None
+            yield self.price(one.request.billing_key, one.request.duration), one.tags
+
     def adopt_plan(self) -> None:
         """Write the plan to the database: from here on the jobs exist, and what the last run left unanswered is in doubt."""
         path = None if self.request.sets else self.request.manifest  # without its --set it would ask for something else
@@ -255,7 +332,7 @@ class Session:
 
     def execute(self, listener: Listener) -> Report:
         """Submit, poll, download and verify until the end or until something stops the run."""
-        run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
+        run_id = self._begun()
         try:
             clips.load()
             logging.getLogger().addHandler(logging.NullHandler())  # a library's traceback is nothing for a terminal
@@ -290,9 +367,13 @@ class Session:
         except StorageError:  # the run's own error says more
             return
 
+    def _begun(self) -> int:
+        host, plan = socket.gethostname(), self.request.saved
+        return self.store.start_run(self.batch.id, pid=os.getpid(), host=host, plan=plan, now=self.clock())
+
     def idle_report(self) -> Report:
         """The report of a run that has nothing to do."""
-        run_id = self.store.start_run(self.batch.id, pid=os.getpid(), host=socket.gethostname(), now=self.clock())
+        run_id = self._begun()
         outcome = Outcome(
             stops=frozenset({Stop.WINDOW} if self.waits_for_night else ()),
             counts=dict(self.counts()),

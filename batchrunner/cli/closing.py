@@ -1,4 +1,4 @@
-"""What `run` says before and after: the plan, and how it ended with the command that comes next."""
+"""What `run` says in the end: how it went, and the command that comes next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from batchrunner import plan
-from batchrunner.cli.advice import after_doubts, after_failures, command, run_again, ways
+from batchrunner.cli.advice import after_doubts, after_failures, command, ways
 from batchrunner.cli.words import shown
 from batchrunner.errors import ExitCode
 from batchrunner.nights import date_option
@@ -22,67 +21,9 @@ from batchrunner.store.base import SAMPLE
 SHOWN_KEYS = SAMPLE
 
 
-def plan_lines(session: Session) -> Iterator[str]:
-    """The plan, before anything is asked or sent."""
-    made, bought = session.plan, session.purchases
-    yield f"{session.batch.name}  {session.request.source}  at {session.batch.endpoint}"
-    if session.is_new and not session.request.emulator:
-        yield f"  new database {session.database}: it knows nothing bought elsewhere"
-    marks = (
-        ("+", bought.clips, "to send"),
-        ("=", made.done, "done"),
-        (">", made.collecting, "at the provider"),
-        ("?", made.in_doubt, "in doubt"),
-        ("!", made.failed, "failed"),
-        ("→", made.moved, "renamed"),
-        ("-", made.orphaned, "no longer in the manifest"),
-    )
-    yield "  " + "   ".join(f"{mark} {count} {word}" for mark, count, word in marks if count or mark in "+=")
-    if made.changed:
-        yield f"  ~ {made.changed} changed after being bought, kept as bought: {_some(made.changed_keys, made.changed)}"
-        yield "    to buy the new version as well, give it another id"
-    if bought.clips:
-        seconds = plan.billed_seconds(bought)
-        yield "  buys " + " · ".join(f"{key} {total} s" for key, total in sorted(seconds.items()))
-        if bought.uploads:
-            yield f"  sends {bought.uploads} frame{'s' if bought.uploads > 1 else ''} from this machine"
-        yield f"  cost {_cost(session)}"
-    if session.opens_at is not None and bought.clips:
-        yield f"  nothing is bought before {_moment(session.opens_at)}, when the window {session.window} opens"
-    yield from _unfinished_nights(session)
-
-
-def _unfinished_nights(session: Session) -> Iterator[str]:
-    for night in session.unfinished_nights():
-        yield f"  {night.batch.name} is not finished: {summary.standing(night.counts)}"
-        again = run_again(night.batch, session.database)
-        if night.collectable:
-            fetch = command("fetch", night.batch.name, database=session.database)
-            yield f"    collects what is paid for, free of charge: {fetch}"
-        yield f"    goes on with it: {again}"
-
-
 def _moment(at: datetime) -> str:
     """A moment by this machine's clock."""
     return f"{at.astimezone():%a %Y-%m-%d %H:%M}"
-
-
-def _cost(session: Session) -> str:
-    total = plan.cost(session.purchases, session.price)
-    if total is None:
-        text = "unknown: the manifest has no prices for it"
-    else:
-        text = summary.amount(total, session.batch.currency)
-        if session.borrows_prices:
-            text += " by the emulator's own prices, for there are none in the manifest"
-    if session.caps.given:
-        used, currency = session.used(), session.batch.currency
-        caps = session.caps.given.items()
-        text += "".join(
-            f"; of {cap} {summary.amount(most, currency)}, {summary.amount(used.of(cap), currency)} is used"
-            for cap, most in caps
-        )
-    return f"{text}; nothing is paid on the emulator" if session.request.emulator else text
 
 
 def lines(session: Session, report: Report, *, again: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from batchrunner.errors import ExitCode
 COMMANDS = {
     "init": "Write a manifest that runs at once, to begin with.",
     "run": "Turn a manifest into clips; the same command again continues.",
+    "plan": "Show what a run would buy, and what it costs; nothing is sent.",
     "check": "Show every mistake of a manifest; nothing is sent.",
     "status": "Where a batch stands.",
     "ls": "The jobs of a batch, one by one.",
@@ -59,7 +60,7 @@ def cli() -> None:
 
     \b
     exit codes: 0 done · 2 usage · 3 some jobs failed · 4 manifest wrong, nothing sent · 5 budget · 6 deadline
-                7 account · 8 another run · 9 provider unreachable · 11 in doubt · 12 storage · 130/143 stopped
+                7 account · 8 another run · 9 provider unreachable · 10 plan: work to do · 11 in doubt · 12 storage · 130/143 stopped
     """
 
 

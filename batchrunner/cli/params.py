@@ -114,6 +114,12 @@ allow_option = click.option(
     metavar="DIR",
     help="Frames and tables may lie in this folder too.",
 )
+redo_option = click.option(
+    "--redo",
+    multiple=True,
+    type=click.Choice(["changed", "failed"]),
+    help="Pay again: for jobs that changed after they were bought, or that failed.",
+)
 batch_argument = click.argument("batch", required=False)
 
 

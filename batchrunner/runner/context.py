@@ -21,7 +21,7 @@ from batchrunner.runner.board import Board, Stop
 from batchrunner.runner.lessons import Lessons
 from batchrunner.settings import Limits
 from batchrunner.states import JobEvent, advance
-from batchrunner.store.base import Store
+from batchrunner.store.base import Planned, Store
 from batchrunner.store.writer import Writer
 
 RELEASES = frozenset({JobEvent.TASK_FAILED, JobEvent.REFUSED, JobEvent.RETURNED, JobEvent.ABSENT})
@@ -70,7 +70,7 @@ class Options:
     price: Callable[[Job], int | None] = lambda job: None
     """Estimated price of a job in micro-units; None without prices."""
 
-    def selects(self, job: Job | WantedJob) -> bool:
+    def selects(self, job: Job | WantedJob | Planned) -> bool:
         """Whether the run is about this job."""
         named = self.only is None or fnmatchcase(job.key, self.only)
         return named and (not self.tags or not set(self.tags).isdisjoint(job.tags))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from batchrunner.model import (
     Attempt,
     Batch,
     Clip,
+    Frame,
     Intent,
     Job,
     LedgerEntry,
@@ -30,6 +32,7 @@ from batchrunner.model import (
     Purchase,
     Reading,
     ReplayProof,
+    VideoRequest,
     WantedJob,
 )
 from batchrunner.states import JobState
@@ -69,6 +72,27 @@ class Changes:
     """
     orphaned: tuple[int, ...] = ()
     """Jobs that the manifest no longer has; those in flight are still collected."""
+    discarded: tuple[int, ...] = ()
+    """Bought jobs whose place one of `added` takes, because a person pays again: kept with their clip and their price."""
+    retried: tuple[int, ...] = ()
+    """Failed jobs, of `kept`, that a person pays for again: pending, as another purchase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redo:
+    """What a person wants to pay for again, of the jobs that the glob and the tags select."""
+
+    changed: bool = False
+    """Jobs that were bought with another request than the manifest has now, once nothing of them is in flight."""
+    failed: bool = False
+    """Jobs that failed, with whatever request the manifest has now."""
+    only: str | None = None
+    tags: tuple[str, ...] = ()
+    limit: int | None = None
+    """Of all that would be sent, the first so many."""
+
+
+NOTHING_AGAIN = Redo()
 
 
 SAMPLE = 5
@@ -80,12 +104,16 @@ class Comparison:
     """What a manifest would change, as numbers of jobs; `plan.Plan` is the same with the jobs themselves."""
 
     to_send: int
-    """New, changed before anything was bought, or still pending."""
+    """New, changed before anything was bought, still pending, or paid for again."""
+    again: int
+    """Those of them that are paid for again."""
     done: int
+    """With the request that the manifest has now, as with those that failed."""
     collecting: int
     """At the provider, or finished there and not yet fetched."""
     in_doubt: int
     failed: int
+    cancelled: int
     changed: int
     """Bought with another request than the manifest has now: kept as they are."""
     changed_keys: tuple[str, ...]
@@ -99,6 +127,43 @@ class Comparison:
         return bool(self.to_send or self.collecting)
 
 
+class Verdict(StrEnum):
+    """What a plan says of one job."""
+
+    NEW = "new"
+    """To be sent: new, changed before anything was bought, or still pending."""
+    AGAIN = "again"
+    """To be sent, and paid for before: a person wants it so."""
+    DONE = "done"
+    IN_FLIGHT = "in_flight"
+    IN_DOUBT = "in_doubt"
+    CHANGED = "changed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ORPHANED = "orphaned"
+
+    @property
+    def is_sent(self) -> bool:
+        return self in (Verdict.NEW, Verdict.AGAIN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One job of a plan."""
+
+    verdict: Verdict
+    key: str
+    fingerprint: str
+    output: str
+    state: JobState | None = None
+    """As stored; None when it is new."""
+    moved_from: str | None = None
+    """The key that it had, when the manifest has renamed it."""
+    request: VideoRequest | None = None
+    """What the manifest asks for now; None when it no longer does."""
+    tags: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchases:
     """The clips that a run would buy."""
@@ -106,7 +171,9 @@ class Purchases:
     kinds: Mapping[tuple[str, int], int]
     """How many of each billing key and length in seconds."""
     uploads: int
-    """Different local frames that leave this machine for them."""
+    """Different local frames that they need."""
+    again: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """How many of `kinds` are paid for again."""
 
     @property
     def clips(self) -> int:
@@ -150,7 +217,11 @@ class Store(Protocol):
     def record_places(self, batch_id: int, *, manifest: str | None, folder: str) -> None:
         """Where the batch comes from and where its clips go, for commands that do not read the manifest."""
 
-    def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int: ...
+    def start_run(self, batch_id: int, *, pid: int, host: str, plan: str | None = None, now: datetime) -> int:
+        """A new run of the batch, its id; `plan` is the digest of the saved plan that it carries out."""
+
+    def has_run(self, batch_id: int, plan: str) -> bool:
+        """Whether a run of the batch carries out, or carried out, that saved plan."""
 
     def finish_run(self, run_id: int, *, exit_code: int, now: datetime) -> None: ...
 
@@ -164,14 +235,22 @@ class Store(Protocol):
 
     def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None: ...
 
-    def compare(self, batch_id: int, jobs: Iterable[WantedJob]) -> Comparison:
+    def compare(self, batch_id: int, jobs: Iterable[WantedJob], *, redo: Redo = NOTHING_AGAIN) -> Comparison:
         """What a manifest of these jobs, in their order, would change by the rules of `plan`; nothing changes yet.
 
         The comparison stays with the store until it is adopted or another one is made.
         """
 
+    def planned(self) -> Iterator[Planned]:
+        """Each job that was compared, in the manifest's order, and then what the manifest no longer has."""
+
     def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
         """What would be sent of the jobs that were compared: the first `limit` that the glob and the tags select."""
+
+    def outgoing(
+        self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None
+    ) -> Iterator[Frame]:
+        """The local frames of those jobs, each content once, in the order of its SHA-256."""
 
     def adopt(self, batch_id: int, *, now: datetime) -> None:
         """`apply` what the comparison found, once."""
@@ -232,6 +311,9 @@ class Store(Protocol):
 
     def history(self, job_id: int) -> list[Moment]:
         """Everything that happened to a job, the oldest first."""
+
+    def past_durations(self, billing_key: str, seconds: int, *, endpoint: str, limit: int) -> list[float]:
+        """Seconds from acceptance to the end of the last tasks of that kind that were finished, the newest first."""
 
     def task_owner(self, task_id: str) -> int | None:
         """The job that the provider's task was bought for, of any batch; None when it is none of ours."""

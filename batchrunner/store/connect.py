@@ -47,22 +47,26 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write and that no writer has to wait for."""
+def open_for_reading(path: Path, *, scratch: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write and that no writer has to wait for.
+
+    With `scratch` it may have temporary tables of its own, which lie elsewhere: the file itself is opened for reading
+    only either way.
+    """
     if not path.exists():
         raise _nothing_here(path)
     _refuse_strangers(path)
     uri = path.resolve().as_uri()
     connection = _connect(f"{uri}?mode=ro")
     try:
-        return _checked_for_reading(connection, path)
+        return _checked_for_reading(connection, path, scratch=scratch)
     except sqlite3.OperationalError:
         connection.close()
         # WAL needs its index file, which a folder that we may not write to lacks once the last run closed cleanly;
         # then nobody is writing and the file is complete by itself
         if _wal_size(path) or os.access(path.parent, os.W_OK):
             raise
-        return _checked_for_reading(_connect(f"{uri}?immutable=1"), path)
+        return _checked_for_reading(_connect(f"{uri}?immutable=1"), path, scratch=scratch)
     except BaseException:
         connection.close()
         raise
@@ -78,6 +82,15 @@ def faults_in(path: Path) -> list[str]:
         finally:
             connection.close()
     return [line for line in told if line != "ok"] + [f"a row of {row[0]} belongs to nothing" for row in strays]
+
+
+def open_nothing() -> sqlite3.Connection:
+    """A database without a file that holds nothing: what a plan is compared with where nothing was run yet."""
+    connection = _connect("file:?mode=memory")
+    for statements in schema.STEPS.values():
+        for statement in statements:
+            connection.execute(statement)
+    return connection
 
 
 def make_private_folder(folder: Path) -> None:
@@ -197,7 +210,7 @@ def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
 
 
-def _checked_for_reading(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def _checked_for_reading(connection: sqlite3.Connection, path: Path, *, scratch: bool) -> sqlite3.Connection:
     version = _version(connection, path)
     if version == 0:
         raise _nothing_here(path)
@@ -206,7 +219,8 @@ def _checked_for_reading(connection: sqlite3.Connection, path: Path) -> sqlite3.
             f"{path} was written by an older batchrunner (schema {version}) and can be read after its next run",
             fix="run the manifest again: that updates the database",
         )
-    connection.execute("PRAGMA query_only = ON")
+    if not scratch:
+        connection.execute("PRAGMA query_only = ON")
     return connection
 
 

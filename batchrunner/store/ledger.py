@@ -42,6 +42,10 @@ UNSENT: dict[str, None] = dict.fromkeys(
     ("not_before", "task_id", "provider_status", "progress", "submitted_at", "expires_at")
 )
 """What a job forgets of its earlier submission when it may be sent anew; its attempts and its history keep it."""
+DISCARDED = "discarded"
+"""The reason of a clip that was bought and whose place another purchase has taken."""
+BOUGHT_ANEW = "a person pays for another version (--redo); this clip and its price stay"
+REDONE = "a person pays again (--redo failed)"
 ASKED_ANEW = "the manifest asks for it anew"
 
 CRASH_RULE = "C3"

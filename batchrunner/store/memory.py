@@ -6,7 +6,7 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
@@ -14,19 +14,22 @@ from typing import Any
 
 from batchrunner import plan
 from batchrunner.budget import Caps, passed
-from batchrunner.model import Answer, Asset, Batch, Clip, Intent, Job, Moment, ReplayProof, WantedJob
+from batchrunner.model import Answer, Asset, Batch, Clip, Frame, Intent, Job, Moment, ReplayProof, WantedJob
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
-from batchrunner.store.base import NO_TAGS, Changes, Comparison, Purchases
+from batchrunner.store.base import NO_TAGS, NOTHING_AGAIN, Changes, Comparison, Planned, Purchases, Redo
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import (
     ASKED_ANEW,
+    BOUGHT_ANEW,
     CHARGES,
     CRASH_MESSAGE,
     CRASH_REASON,
     CRASH_RULE,
+    DISCARDED,
     EXPLAINED,
     OPEN,
+    REDONE,
     UNEXPLAINED,
     UNSENT,
     Charge,
@@ -59,12 +62,14 @@ class MemoryStore(Evidence, Books):
             with self.transaction():
                 self._put(self._batches, batch_id, replace(self._batches[batch_id], manifest=manifest, folder=folder))
 
-    def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
+    def start_run(self, batch_id: int, *, pid: int, host: str, plan: str | None = None, now: datetime) -> int:
         self._known(batch_id)
         with self.transaction():
             run_id = len(self._runs) + 1
             earlier = now if batch_id not in self._runs.values() else self._worked_on[batch_id]
             self._put(self._runs, run_id, batch_id)
+            if plan is not None:
+                self._put(self._plans, (batch_id, plan), run_id)
             self._put(self._worked_on, batch_id, max(now, earlier))
         return run_id
 
@@ -94,6 +99,7 @@ class MemoryStore(Evidence, Books):
             for job_id in changes.orphaned:
                 if row := self._of(batch_id, job_id):
                     self._place(replace(row, job=replace(row.job, wanted=False)))
+            self._redo(batch_id, changes, now=now)
             moves = [(row, wanted) for job_id, wanted in changes.replaced if (row := self._unpaid(batch_id, job_id))]
             moves += [(row, wanted) for job_id, wanted in changes.kept if (row := self._of(batch_id, job_id))]
             for row, wanted in moves:
@@ -104,23 +110,46 @@ class MemoryStore(Evidence, Books):
                     self._replace(row, wanted, now=now)
             for job_id, wanted in changes.kept:
                 if row := self._of(batch_id, job_id):
-                    output = row.job.output if row.job.state is JobState.DONE else wanted.output
-                    same = row.job.state is JobState.PENDING and row.job.fingerprint == wanted.fingerprint
-                    request = wanted.request if same else row.job.request
-                    job = replace(
-                        row.job, key=wanted.key, output=output, tags=wanted.tags, request=request, wanted=True
-                    )
-                    self._place(replace(row, job=job, position=wanted.position))
+                    self._keep(row, wanted)
             for wanted in changes.added:
                 self._add(batch_id, wanted)
 
-    def compare(self, batch_id: int, jobs: Iterable[WantedJob]) -> Comparison:
-        self._plan = plan.plan(list(jobs), self.stored_jobs(batch_id))
+    def _keep(self, row: Row, wanted: WantedJob) -> None:
+        output = row.job.output if row.job.state is JobState.DONE else wanted.output
+        same = row.job.state is JobState.PENDING and row.job.fingerprint == wanted.fingerprint
+        request = wanted.request if same else row.job.request
+        job = replace(row.job, key=wanted.key, output=output, tags=wanted.tags, request=request, wanted=True)
+        if job.reason == DISCARDED:
+            job = replace(job, reason=None, message=None)
+        self._place(replace(row, job=job, position=wanted.position))
+
+    def _redo(self, batch_id: int, changes: Changes, *, now: datetime) -> None:
+        for row in filter(None, (self._of(batch_id, job_id) for job_id in changes.discarded)):
+            job = replace(row.job, wanted=False)
+            if job.state is JobState.DONE:
+                job = replace(job, reason=DISCARDED, message=BOUGHT_ANEW)
+            self._place(replace(row, job=job))
+        for row in filter(None, (self._of(batch_id, job_id) for job_id in sorted(changes.retried))):
+            self.record_retried(row.job.id, note=REDONE, now=now)
+
+    def compare(self, batch_id: int, jobs: Iterable[WantedJob], *, redo: Redo = NOTHING_AGAIN) -> Comparison:
+        self._plan = plan.plan(list(jobs), self.stored_jobs(batch_id), redo=redo)
         return plan.compared(self._plan)
 
+    def planned(self) -> Iterator[Planned]:
+        return iter(self._plan.jobs)
+
     def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
+        return plan.purchases(self._sent(only, tags, limit), again=set(self._plan.again))
+
+    def outgoing(
+        self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None
+    ) -> Iterator[Frame]:
+        return iter(plan.outgoing(self._sent(only, tags, limit)))
+
+    def _sent(self, only: str | None, tags: Sequence[str], limit: int | None) -> list[WantedJob]:
         sent = [job for job in self._plan.to_send if only is None or fnmatchcase(job.key, only)]
-        return plan.purchases([job for job in sent if not tags or set(job.tags) & set(tags)][:limit])
+        return [job for job in sent if not tags or set(job.tags) & set(tags)][:limit]
 
     def adopt(self, batch_id: int, *, now: datetime) -> None:
         self.apply(batch_id, self._plan.changes, now=now)

@@ -41,10 +41,14 @@ KIND = "billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.fr
 PAGE = 1000
 """Rows that are read at once; between pages the connection is free and the WAL may be reset."""
 
-SELECTED = """
-    (? IS NULL OR key_matches(key, ?))
-    AND (? IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each(?))))
+RECENT = 50_000
+"""Events that are looked through for how long tasks took; older ones say little of tonight."""
+
+SELECTED_BY = """
+    ({only} IS NULL OR key_matches(key, {only}))
+    AND ({tags} IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each({tags}))))
 """
+SELECTED = SELECTED_BY.format(only="?", tags="?")
 """Jobs that a run is about; its parameters are `selection`'s."""
 KIND = "billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames')"
 """`VideoRequest.kind`."""
@@ -126,6 +130,9 @@ class Questions(Connection):
         worked_on = "coalesce((SELECT max(started_at) FROM runs WHERE batch_id = batches.id), created_at)"
         rows = self._rows(f"SELECT {BATCH_COLUMNS} FROM batches ORDER BY {worked_on} DESC, id DESC")
         return [to_batch(row) for row in rows]
+
+    def has_run(self, batch_id: int, plan: str) -> bool:
+        return self._row("SELECT 1 FROM runs WHERE batch_id = ? AND plan = ?", (batch_id, plan)) is not None
 
     def job(self, job_id: int) -> Job:
         row = self._row(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
@@ -221,6 +228,18 @@ class Questions(Connection):
 
     def history(self, job_id: int) -> list[Moment]:
         return [to_moment(row) for row in self._rows("SELECT * FROM events WHERE job_id = ? ORDER BY id", (job_id,))]
+
+    def past_durations(self, billing_key: str, seconds: int, *, endpoint: str, limit: int) -> list[float]:
+        sql = f"""
+            SELECT round((julianday(ended.at) - julianday(begun.at)) * 86400, 3) AS seconds
+            FROM events AS ended JOIN jobs ON jobs.id = ended.job_id JOIN batches ON batches.id = jobs.batch_id
+            JOIN events AS begun ON begun.id = (SELECT max(id) FROM events WHERE job_id = ended.job_id
+                AND id < ended.id AND event IN ('accepted', 'found'))
+            WHERE ended.event = 'finished' AND begun.event = 'accepted' AND jobs.billing_key = ? AND jobs.seconds = ?
+                AND batches.endpoint = ? AND ended.id > (SELECT max(id) FROM events) - {RECENT}
+            ORDER BY ended.id DESC LIMIT ?
+        """
+        return [row["seconds"] for row in self._rows(sql, (billing_key, seconds, endpoint, limit))]
 
     def task_owner(self, task_id: str) -> int | None:
         row = self._row("SELECT job_id FROM attempts WHERE task_id = ?", (task_id,))

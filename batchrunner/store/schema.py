@@ -442,6 +442,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "10_ledger": LEDGER,
     "11_verdicts": VERDICTS,
     "12_service_times": SERVICE_TIMES,
+    "13_saved_plans": ("ALTER TABLE runs ADD COLUMN plan TEXT",),
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

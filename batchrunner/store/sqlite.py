@@ -18,16 +18,19 @@ from batchrunner.model import Answer, Asset, Batch, Clip, Intent, ReplayProof, W
 from batchrunner.settings import LONGEST_WAIT
 from batchrunner.states import JobEvent, JobState, advance, sources
 from batchrunner.store.base import NO_TAGS, Changes
-from batchrunner.store.connect import open_for_reading, open_for_writing
+from batchrunner.store.connect import open_for_reading, open_for_writing, open_nothing
 from batchrunner.store.faults import broken_rule, told_as_storage_error
 from batchrunner.store.highwater import HighWater
 from batchrunner.store.ledger import (
     ASKED_ANEW,
+    BOUGHT_ANEW,
     CHARGES,
     CRASH_MESSAGE,
     CRASH_REASON,
     CRASH_RULE,
+    DISCARDED,
     EXPLAINED,
+    REDONE,
     UNEXPLAINED,
     UNSENT,
     Charge,
@@ -49,8 +52,9 @@ from batchrunner.store.sqlite_books import Books
 from batchrunner.store.sqlite_evidence import Evidence
 from batchrunner.store.staging import UNPAID, Staging
 
-KEEP = """
+KEEP = f"""
     UPDATE jobs SET key = staged.key, position = staged.position, tags = staged.tags, wanted = 1,
+        reason = nullif(jobs.reason, '{DISCARDED}'), message = iif(jobs.reason = '{DISCARDED}', NULL, jobs.message),
         output = CASE jobs.state WHEN 'done' THEN jobs.output ELSE staged.output END,
         request = CASE WHEN jobs.state = 'pending' AND jobs.fingerprint = staged.fingerprint
             THEN staged.request ELSE jobs.request END
@@ -100,6 +104,15 @@ class SqliteStore(Staging, Evidence, Books):
         with told_as_storage_error(path):
             return cls(open_for_reading(path), path)
 
+    @classmethod
+    def planning(cls, path: str | PathLike[str]) -> Self:
+        """A store that answers questions and compares, beside a run or without one; it holds nothing where no file is."""
+        path = Path(path)
+        with told_as_storage_error(path):
+            if not path.exists():
+                return cls(open_nothing(), path)
+            return cls(open_for_reading(path, scratch=True), path)
+
     def close(self) -> None:
         super().close()
         if self._water is not None:
@@ -139,10 +152,10 @@ class SqliteStore(Staging, Evidence, Books):
         with self.transaction():
             self._run(sql, (manifest, folder, batch_id))
 
-    def start_run(self, batch_id: int, *, pid: int, host: str, now: datetime) -> int:
-        sql = "INSERT INTO runs (batch_id, pid, host, started_at) VALUES (?, ?, ?, ?) RETURNING id"
+    def start_run(self, batch_id: int, *, pid: int, host: str, plan: str | None = None, now: datetime) -> int:
+        sql = "INSERT INTO runs (batch_id, pid, host, plan, started_at) VALUES (?, ?, ?, ?, ?) RETURNING id"
         with self.transaction():
-            return int(self._rows(sql, (batch_id, pid, host, to_text(now)))[0]["id"])
+            return int(self._rows(sql, (batch_id, pid, host, plan, to_text(now)))[0]["id"])
 
     def finish_run(self, run_id: int, *, exit_code: int, now: datetime) -> None:
         with self.transaction():
@@ -168,11 +181,23 @@ class SqliteStore(Staging, Evidence, Books):
     def adopt(self, batch_id: int, *, now: datetime) -> None:
         with self.transaction():
             self._run("UPDATE jobs SET wanted = 0 WHERE id IN (SELECT id FROM orphans) AND batch_id = ?", (batch_id,))
+            self._redo_staged(batch_id, now=now)
             self._give_up_keys(batch_id)
             self._replace_staged(batch_id, now=now)
             self._run(KEEP, (batch_id,))
             self._run(ADD, {"batch_id": batch_id, "now": to_text(now)})
             self._clear_stage()
+
+    def _redo_staged(self, batch_id: int, *, now: datetime) -> None:
+        """What is paid for again: the old clip makes way and is kept, a failed job is sent once more."""
+        discard = """
+            UPDATE jobs SET wanted = 0, reason = iif(state = 'done', ?, reason), message = iif(state = 'done', ?, message)
+            WHERE batch_id = ? AND id IN (SELECT job_id FROM again WHERE fresh)
+        """
+        self._run(discard, (DISCARDED, BOUGHT_ANEW, batch_id))
+        sql = "SELECT id FROM jobs WHERE batch_id = ? AND id IN (SELECT job_id FROM again WHERE NOT fresh) ORDER BY id"
+        for row in self._rows(sql, (batch_id,)):
+            self.record_retried(row["id"], note=REDONE, now=now)
 
     def _give_up_keys(self, batch_id: int) -> None:
         """Jobs may take each other's keys; keys are unique among wanted jobs, so whoever changes its own steps aside."""

@@ -6,14 +6,27 @@ there, and `SqliteStore` carries it out from there. Nothing of the database itse
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from batchrunner.model import WantedJob
+from batchrunner import plan
+from batchrunner import request as requests
+from batchrunner.model import Frame, WantedJob
 from batchrunner.states import JobState
-from batchrunner.store.base import SAMPLE, Changes, Comparison, Purchases
+from batchrunner.store.base import (
+    NOTHING_AGAIN,
+    SAMPLE,
+    Changes,
+    Comparison,
+    Planned,
+    Purchases,
+    Redo,
+    Verdict,
+)
 from batchrunner.store.faults import told_as_storage_error
-from batchrunner.store.queries import SELECTED, Questions, selection
+from batchrunner.store.queries import PAGE, SELECTED, SELECTED_BY, Questions, selection
 from batchrunner.store.rows import WANTED_COLUMNS, wanted_columns
 
 UNPAID = """
@@ -35,8 +48,10 @@ _TABLES = (
         state TEXT NOT NULL, wanted INTEGER NOT NULL, unpaid INTEGER NOT NULL)
     """,
     "CREATE TEMP TABLE orphans (id INTEGER PRIMARY KEY)",
+    # fresh: another job takes its place; otherwise it is sent once more itself
+    "CREATE TEMP TABLE again (rank INTEGER PRIMARY KEY, job_id INTEGER NOT NULL UNIQUE, fresh INTEGER NOT NULL)",
 )
-_NAMES = ("staged", "matches", "dropped", "spare", "orphans")
+_NAMES = ("staged", "matches", "dropped", "spare", "orphans", "again", "outgoing")
 
 _STAGE = f"INSERT INTO staged VALUES (NULL, {', '.join('?' * len(WANTED_COLUMNS))})"
 """The rank is the next one; positions are what the manifest says, and nothing here depends on them."""
@@ -45,6 +60,7 @@ _MATCH = f"""
     INSERT INTO matches SELECT wanted_job.rank, jobs.id, jobs.state, jobs.key <> wanted_job.key,
         jobs.fingerprint <> wanted_job.fingerprint, jobs.fingerprint <> wanted_job.fingerprint AND {UNPAID}
 """
+_NAMED_SELECTED = SELECTED_BY.format(only=":only", tags=":tags")
 _OWNER = "SELECT id FROM jobs WHERE batch_id = :batch AND key = wanted_job.key AND wanted = 1"
 _LEFT = "wanted_job.rank NOT IN (SELECT rank FROM matches)"
 
@@ -83,11 +99,28 @@ _SAME_KEY = f"""
 _ORPHANS = """
     INSERT INTO orphans SELECT id FROM spare WHERE wanted = 1 AND id NOT IN (SELECT job_id FROM matches)
 """
+_AGAIN = f"""
+    WITH sendable AS (
+        SELECT rank, job_id, differs, coalesce(replaces OR state = 'pending', 1) AS new,
+            coalesce(NOT replaces AND CASE
+                WHEN differs THEN (:changed OR :failed AND state = 'failed') AND state IN ('done', 'failed', 'cancelled')
+                ELSE :failed AND state = 'failed' END, 0) AS again
+        FROM staged LEFT JOIN matches USING (rank) WHERE {_NAMED_SELECTED}
+    )
+    INSERT INTO again SELECT rank, job_id, differs FROM (
+        SELECT *, row_number() OVER (ORDER BY rank) AS turn FROM sendable WHERE new OR again
+    ) WHERE again AND turn <= coalesce(:limit, turn)
+"""
+_NOT_BESIDE_ITSELF = "DELETE FROM matches WHERE rank IN (SELECT rank FROM again WHERE fresh)"
 _COUNTED = """
-    SELECT (SELECT count(*) FROM staged) - count(*) + coalesce(sum(replaces OR state = 'pending'), 0) AS to_send,
-        count(*) FILTER (WHERE state = 'done') AS done,
-        count(*) FILTER (WHERE state = 'failed' AND NOT replaces) AS failed,
-        count(*) FILTER (WHERE moved) AS moved,
+    SELECT (SELECT count(*) FROM staged) - count(*) + coalesce(sum(replaces OR state = 'pending'), 0)
+            + (SELECT count(*) FROM again WHERE NOT fresh) AS to_send,
+        (SELECT count(*) FROM again) AS again,
+        count(*) FILTER (WHERE state = 'done' AND NOT differs) AS done,
+        count(*) FILTER (WHERE state = 'failed' AND NOT differs AND rank NOT IN (SELECT rank FROM again)) AS failed,
+        count(*) FILTER (WHERE state = 'cancelled' AND NOT differs) AS cancelled,
+        count(*) FILTER (WHERE moved) + (SELECT count(*) FROM again JOIN staged USING (rank) JOIN jobs ON jobs.id = job_id
+            WHERE fresh AND jobs.key <> staged.key) AS moved,
         count(*) FILTER (WHERE differs AND NOT replaces) AS changed,
         (SELECT count(*) FROM orphans) AS orphaned
     FROM matches
@@ -97,33 +130,84 @@ _CHANGED = f"""
     ORDER BY rank LIMIT {SAMPLE}
 """
 _SELECTED_TO_SEND = f"""
-    SELECT billing_key, seconds, request FROM staged LEFT JOIN matches USING (rank)
-    WHERE (matches.job_id IS NULL OR replaces OR state = 'pending') AND {SELECTED} ORDER BY rank LIMIT ?
+    SELECT billing_key, seconds, request, rank IN (SELECT rank FROM again) AS again FROM staged LEFT JOIN matches USING (rank)
+    WHERE (matches.job_id IS NULL OR replaces OR state = 'pending' OR rank IN (SELECT rank FROM again))
+        AND {SELECTED} ORDER BY rank LIMIT ?
 """
-_UPLOADS = f"""
-    SELECT count(DISTINCT json_extract(frame.value, '$.sha256')) AS frames
+_KINDS = f"""
+    SELECT billing_key, seconds, count(*) AS clips, sum(again) AS again FROM ({_SELECTED_TO_SEND})
+    GROUP BY billing_key, seconds
+"""
+_LOCAL_FRAMES = f"""
+    SELECT json_extract(frame.value, '$.sha256') AS sha256, json_extract(frame.value, '$.source') AS source,
+        frame.value AS frame
     FROM ({_SELECTED_TO_SEND}) AS sent, json_each(sent.request, '$.frames') AS frame
     WHERE json_extract(frame.value, '$.local')
+"""
+_PLANNED = f"""
+    SELECT rank, staged.key, staged.fingerprint, staged.output, staged.request, staged.tags, differs, replaces,
+        jobs.state, jobs.key AS old_key, again.job_id IS NOT NULL AS again
+    FROM staged LEFT JOIN matches USING (rank) LEFT JOIN again USING (rank)
+        LEFT JOIN jobs ON jobs.id = coalesce(matches.job_id, again.job_id)
+    WHERE rank > ? ORDER BY rank LIMIT {PAGE}
+"""
+_UPLOADS = f"SELECT count(DISTINCT sha256) AS frames FROM ({_LOCAL_FRAMES})"
+_OUTGOING = f"""
+    CREATE TEMP TABLE outgoing AS SELECT frame, min(source) FROM ({_LOCAL_FRAMES}) GROUP BY sha256 ORDER BY sha256
 """
 
 
 class Staging(Questions):
     """The comparing half of the port."""
 
-    def compare(self, batch_id: int, jobs: Iterable[WantedJob]) -> Comparison:
+    def compare(self, batch_id: int, jobs: Iterable[WantedJob], *, redo: Redo = NOTHING_AGAIN) -> Comparison:
         with self.transaction():
             self._clear_stage()
             columns = getattr(jobs, "columns", None)  # a shelf on the disk has them as they are stored
             self._stage(columns() if columns else map(_columns, jobs))
             self._match(batch_id)
+            if redo.changed or redo.failed:
+                self._redo(redo)
             return self._compared(batch_id)
+
+    def planned(self) -> Iterator[Planned]:
+        last = 0
+        while page := self._rows(_PLANNED, (last,)):
+            yield from map(_to_planned, page)
+            last = page[-1]["rank"]
+        sql = """
+            SELECT key, fingerprint, output, state FROM jobs WHERE id IN (SELECT id FROM orphans) ORDER BY position, id
+        """
+        for row in self._rows(sql):
+            yield Planned(
+                verdict=Verdict.ORPHANED,
+                key=row["key"],
+                fingerprint=row["fingerprint"],
+                output=row["output"],
+                state=JobState(row["state"]),
+            )
+
+    def outgoing(
+        self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None
+    ) -> Iterator[Frame]:
+        with self.transaction():
+            self._run("DROP TABLE IF EXISTS temp.outgoing")
+            self._run(_OUTGOING, (*selection(only, tags), -1 if limit is None else limit))
+        last, sql = 0, f"SELECT rowid, frame FROM temp.outgoing WHERE rowid > ? ORDER BY rowid LIMIT {PAGE}"
+        while page := self._rows(sql, (last,)):
+            for row in page:
+                yield requests.to_frame(json.loads(row["frame"]))
+            last = page[-1]["rowid"]
 
     def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
         parameters = (*selection(only, tags), -1 if limit is None else limit)
-        sql = f"SELECT billing_key, seconds, count(*) AS clips FROM ({_SELECTED_TO_SEND}) GROUP BY billing_key, seconds"
-        kinds = {(row["billing_key"], row["seconds"]): row["clips"] for row in self._rows(sql, parameters)}
+        rows = self._rows(_KINDS, parameters)
         uploads = self._row(_UPLOADS, parameters)
-        return Purchases(kinds=kinds, uploads=uploads["frames"] if uploads else 0)
+        return Purchases(
+            kinds={(row["billing_key"], row["seconds"]): row["clips"] for row in rows},
+            uploads=uploads["frames"] if uploads else 0,
+            again={(row["billing_key"], row["seconds"]): row["again"] for row in rows if row["again"]},
+        )
 
     def _clear_stage(self) -> None:
         for name in _NAMES:
@@ -149,6 +233,9 @@ class Staging(Questions):
         self._stage(map(_columns, changes.added))
         for job_id in changes.orphaned:
             self._run("INSERT INTO orphans VALUES (?)", (job_id,))
+        for fresh, jobs in ((True, changes.discarded), (False, changes.retried)):
+            for job_id in jobs:
+                self._run("INSERT INTO again VALUES (NULL, ?, ?)", (job_id, fresh))
 
     def _match(self, batch_id: int) -> None:
         """The rules of `plan.match`, in its order; what cannot find anything is not asked."""
@@ -168,6 +255,13 @@ class Staging(Questions):
             self._run(_SAME_KEY, batch)
         self._run(_ORPHANS)
 
+    def _redo(self, redo: Redo) -> None:
+        """What is paid for again is as new to the manifest as if its key were, or as a pending job."""
+        only, _, tags, _ = selection(redo.only, redo.tags)
+        chosen = {"changed": redo.changed, "failed": redo.failed, "only": only, "tags": tags, "limit": redo.limit}
+        self._run(_AGAIN, chosen)
+        self._run(_NOT_BESIDE_ITSELF)
+
     def _count(self, table: str) -> int:
         return int(self._rows(f"SELECT count(*) FROM temp.{table}")[0][0])
 
@@ -186,3 +280,23 @@ class Staging(Questions):
 def _columns(job: WantedJob) -> tuple[Any, ...]:
     columns = wanted_columns(job)
     return tuple(columns[name] for name in WANTED_COLUMNS)
+
+
+def _to_planned(row: sqlite3.Row) -> Planned:
+    state = None if row["state"] is None else JobState(row["state"])
+    if row["again"]:
+        verdict = Verdict.AGAIN
+    elif state is None or row["replaces"]:
+        verdict = Verdict.NEW
+    else:
+        verdict = Verdict.CHANGED if row["differs"] else plan.VERDICTS[state]
+    return Planned(
+        verdict=verdict,
+        key=row["key"],
+        fingerprint=row["fingerprint"],
+        output=row["output"],
+        state=state,
+        moved_from=row["old_key"] if row["old_key"] != row["key"] else None,
+        request=requests.from_json(row["request"]),
+        tags=tuple(json.loads(row["tags"])),
+    )

@@ -58,6 +58,8 @@ class Tables:
         self._batches: dict[int, Batch] = {}
         self._worked_on: dict[int, datetime] = {}
         self._runs: dict[int, int] = {}
+        self._plans: dict[tuple[int, str], int] = {}
+        """The last run of each saved plan, by batch and digest."""
         self._rows: dict[int, Row] = {}
         self._by_state: defaultdict[tuple[int, bool, JobState], set[int]] = defaultdict(set)
         self._keys: dict[tuple[int, str], int] = {}
@@ -140,6 +142,9 @@ class Tables:
 
     def batches(self) -> list[Batch]:
         return sorted(self._batches.values(), key=lambda batch: (self._worked_on[batch.id], batch.id), reverse=True)
+
+    def has_run(self, batch_id: int, plan: str) -> bool:
+        return (batch_id, plan) in self._plans
 
     def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
         for job in self.jobs(batch_id, wanted_only=False):
@@ -225,6 +230,22 @@ class Tables:
 
     def history(self, job_id: int) -> list[Moment]:
         return list(self._rows[job_id].history) if job_id in self._rows else []
+
+    def past_durations(self, billing_key: str, seconds: int, *, endpoint: str, limit: int) -> list[float]:
+        found: list[tuple[datetime, float]] = []
+        for row in self._rows.values():
+            request = row.job.request
+            if (request.billing_key, request.duration) != (billing_key, seconds):
+                continue
+            if self._batches[row.batch_id].endpoint != endpoint:
+                continue
+            begun: Moment | None = None
+            for moment in row.history:
+                if moment.event in ("accepted", "found"):
+                    begun = moment
+                elif moment.event == "finished" and begun is not None and begun.event == "accepted":
+                    found.append((moment.at, round((moment.at - begun.at).total_seconds(), 3)))
+        return [time for _, time in sorted(found, key=lambda one: one[0], reverse=True)][:limit]
 
     def task_owner(self, task_id: str) -> int | None:
         return self._tasks.get(task_id)

@@ -1216,3 +1216,39 @@ def test_saved_files_are_those_of_wanted_jobs_that_are_done(store):
     assert list(store.saved_files(batch_id)) == [("a", CLIP.path), ("c", CLIP.path)]
     store.apply(batch_id, Changes(orphaned=(a,)), now=LATER)
     assert list(store.saved_files(batch_id)) == [("c", CLIP.path)]
+
+
+# how long tasks took
+
+
+def test_past_durations_are_those_of_the_last_tasks_of_a_kind(store):
+    _batch_id, *jobs = new_batch(store, "a", "b", "c", "d")
+    for number, job_id in enumerate(jobs):
+        store.record_intent(job_id, intent(f"p{number}"), cap=None, now=NOW)
+        if number == 2:  # found later: when it was accepted is not known
+            store.record_unanswered(job_id, NO, reason="timeout", now=NOW)
+            store.record_found(job_id, f"t{number}", now=NOW)
+        else:
+            store.record_accepted(job_id, f"t{number}", YES, now=NOW + timedelta(seconds=1))
+        if number < 3:
+            store.record_finished(job_id, expires_at=LATER, now=NOW + timedelta(seconds=61.25 + number))
+
+    asked = {"endpoint": "toapis.com", "limit": 5}
+    assert store.past_durations("720P", 5, **asked) == [61.25, 60.25]
+    assert store.past_durations("720P", 5, endpoint="toapis.com", limit=1) == [61.25]
+    assert store.past_durations("1080P", 5, **asked) == []
+    assert store.past_durations("720P", 10, **asked) == []
+    assert store.past_durations("720P", 5, endpoint="emulator", limit=5) == []
+
+
+# saved plans
+
+
+def test_a_run_of_a_saved_plan_is_known_to_its_batch(store):
+    ids = [store.open_batch(name, endpoint="toapis.com", currency="USD", now=NOW).id for name in ("a", "b")]
+    store.start_run(ids[0], pid=1, host="h", now=NOW)
+    assert not store.has_run(ids[0], "digest")
+    store.start_run(ids[0], pid=1, host="h", plan="digest", now=NOW)
+    assert store.has_run(ids[0], "digest")
+    assert not store.has_run(ids[1], "digest")
+    assert not store.has_run(ids[0], "another")

@@ -14,6 +14,7 @@ from batchrunner.errors import StorageError
 from batchrunner.model import Answer, Clip, Frame, Intent, VideoRequest, WantedJob
 from batchrunner.request import fingerprint
 from batchrunner.states import JobState as S
+from batchrunner.store.base import Redo
 from batchrunner.store.memory import MemoryStore
 from batchrunner.store.sqlite import SqliteStore
 
@@ -79,19 +80,23 @@ STATES = st.lists(st.sampled_from(list(STEPS)), min_size=6, max_size=6)
     st.sampled_from([None, "[a-c]"]),
     st.sampled_from([(), ("t",)]),
     st.none() | st.integers(0, 3),
+    st.sets(st.sampled_from(["changed", "failed"])),
 )
-def test_the_same_plan_in_python_and_in_sql(history, only, tags, limit):
+def test_the_same_plan_in_python_and_in_sql(history, only, tags, limit, again):
     with tempfile.TemporaryDirectory() as folder:
         stores = MemoryStore(), SqliteStore.open(Path(folder) / "b.db")
         for store in stores:
             batch, other = (store.open_batch(name, endpoint="x", currency=None, now=NOW).id for name in "bo")
         for manifest, states in history:
             jobs = [wanted(key, content, n, tuple(frames)) for n, (key, content, frames) in enumerate(manifest)]
-            made = plan.plan(jobs, list(stores[1].stored_jobs(batch)))
             asked = {"only": only, "tags": tags, "limit": limit}
+            redo = Redo(changed="changed" in again, failed="failed" in again, **asked)
+            made = plan.plan(jobs, list(stores[1].stored_jobs(batch)), redo=redo)
             for store in stores:
-                assert store.compare(batch, iter(jobs)) == plan.compared(made)
+                assert store.compare(batch, iter(jobs), redo=redo) == plan.compared(made)
             assert stores[0].purchases(**asked) == stores[1].purchases(**asked)
+            assert list(stores[0].outgoing(**asked)) == list(stores[1].outgoing(**asked))
+            assert list(stores[0].planned()) == list(stores[1].planned())
             for store in stores:
                 store.adopt(batch, now=NOW)
                 store.compare(other, jobs[:1])  # what another batch asks for changes nothing here

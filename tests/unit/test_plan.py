@@ -10,7 +10,7 @@ from batchrunner.model import Answer, Clip, Frame, Intent, Mode, VideoRequest, W
 from batchrunner.plan import billed_seconds, cost, plan, purchases
 from batchrunner.request import fingerprint
 from batchrunner.states import JobState
-from batchrunner.store.base import Changes, StoredJob
+from batchrunner.store.base import Changes, Redo, StoredJob
 from batchrunner.store.memory import MemoryStore
 
 NOW = datetime(2026, 11, 22, 1, 0, 0, tzinfo=UTC)
@@ -203,11 +203,11 @@ def test_uploads_are_counted_by_content():
 )
 def test_cost(prices, total):
     jobs = [wanted("a", duration=5), wanted("b", mode=Mode.PRO, duration=10)]
-    assert cost(purchases(jobs), lambda key, seconds: prices[key] * seconds if key in prices else None) == total
+    assert cost(purchases(jobs).kinds, lambda key, seconds: prices[key] * seconds if key in prices else None) == total
 
 
 def test_nothing_costs_nothing():
-    assert cost(purchases([]), lambda key, seconds: None) == 0
+    assert cost(purchases([]).kinds, lambda key, seconds: None) == 0
 
 
 # properties
@@ -328,3 +328,75 @@ def test_a_refused_job_that_was_edited_is_sent_again():
     store.apply(batch, plan([wanted("a", "edited")], store.stored_jobs(batch)).changes, now=NOW)
     (job,) = store.jobs(batch)
     assert (job.state, job.request.prompt) == (S.PENDING, "edited")
+
+
+# paying again
+
+
+def redone(jobs, rows, **redo):
+    """What is discarded, what is retried, what is sent, and what is paid for again."""
+    found = plan(jobs, rows, redo=Redo(**redo))
+    changes = found.changes
+    return changes.discarded, changes.retried, [job.key for job in found.to_send], found.again
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_what_changed_is_paid_for_again_once_it_is_final(state):
+    is_final = state in (S.DONE, S.FAILED, S.CANCELLED)
+    job = wanted("a", "another")
+    discarded, retried, sent, again = redone([job], [stored("a", state)], changed=True)
+    assert (discarded, retried) == (((1,) if is_final else ()), ())
+    assert again == (("a",) if is_final else ())
+    assert sent == (["a"] if is_final or state is S.PENDING else [])
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_what_failed_is_paid_for_again(state):
+    discarded, retried, _, again = redone([wanted("a")], [stored("a", state)], failed=True)
+    assert (discarded, retried, again) == ((), *(((1,), ("a",)) if state is S.FAILED else ((), ())))
+
+
+def test_what_failed_and_changed_is_paid_for_as_it_is_now():
+    assert redone([wanted("a", "new")], [stored("a", S.FAILED)], failed=True) == ((1,), (), ["a"], ("a",))
+
+
+def test_what_is_paid_for_again_counts_for_the_limit():
+    jobs = [wanted("new"), wanted("a", "x", 1), wanted("b", "y", 2), wanted("c", "z", 3)]
+    rows = [stored(key, S.DONE, id=number) for number, key in enumerate("abc", 1)]
+    assert redone(jobs, rows, changed=True, limit=2)[3] == ("a",)
+    assert redone(jobs, rows, changed=True, limit=0)[3] == ()
+    assert redone(jobs, rows, changed=True, only="[bc]", limit=1)[3] == ("b",)
+    assert redone(jobs, rows, changed=True)[3] == ("a", "b", "c")
+
+
+def test_the_same_wish_again_buys_nothing_more():
+    store = MemoryStore()
+    batch = store.open_batch("b", endpoint="x", currency=None, now=NOW).id
+    redo = Redo(changed=True, failed=True)
+    for content in ("one", "two", "two"):
+        store.compare(batch, [wanted("a", content)], redo=redo)
+        sent = store.purchases().clips
+        store.adopt(batch, now=NOW)
+        for job in store.jobs(batch):
+            bring(store, job, S.DONE)
+    assert sent == 0
+    old, new = store.jobs(batch, wanted_only=False)
+    assert [(job.request.prompt, job.wanted, job.reason) for job in (old, new)] == [
+        ("one", False, "discarded"),
+        ("two", True, None),
+    ]
+
+
+def test_the_old_version_is_found_again_when_the_manifest_goes_back():
+    store = MemoryStore()
+    batch = store.open_batch("b", endpoint="x", currency=None, now=NOW).id
+    for content in ("one", "two"):
+        store.compare(batch, [wanted("a", content)], redo=Redo(changed=True))
+        store.adopt(batch, now=NOW)
+        for job in store.jobs(batch):
+            bring(store, job, S.DONE)
+    found = store.compare(batch, [wanted("a", "one")])
+    store.adopt(batch, now=NOW)
+    assert (found.to_send, found.done, found.orphaned) == (0, 1, 1)
+    (job,) = store.jobs(batch)
+    assert (job.request.prompt, job.reason, job.message) == ("one", None, None)

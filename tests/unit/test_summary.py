@@ -88,6 +88,7 @@ def test_the_numbers_that_automation_relies_on():
         "ACCOUNT": 7,
         "LOCKED": 8,
         "PROVIDER": 9,
+        "WORK": 10,
         "IN_DOUBT": 11,
         "STORAGE": 12,
         "SIGINT": 130,
