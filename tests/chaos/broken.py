@@ -137,7 +137,7 @@ def _takes_a_new_purchase_for_each_try() -> None:
     SqliteStore.record_returned = forgetful  # type: ignore[method-assign]
 
 
-@_broken("I7")
+@_broken("I7", "I18")
 def _releases_its_slot_before_the_record() -> None:
     record = Submitter._record
 
@@ -174,7 +174,7 @@ def _forgets_what_it_cannot_explain() -> None:
     SqliteStore.recover = recovered  # type: ignore[method-assign]
 
 
-@_broken("I9")
+@_broken("I9", "I10")
 def _says_done_before_the_file_has_its_name() -> None:
     def published(part: Part) -> Path:
         late = part.final.with_suffix(".late")
