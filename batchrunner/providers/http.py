@@ -7,7 +7,9 @@ for a lost answer; everything else keeps connections alive. Neither follows redi
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +20,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from batchrunner.errors import AccountError, UsageError
+from batchrunner.errors import AccountError, ProviderError, UsageError
 from batchrunner.providers import addresses, quick
 from batchrunner.providers.addresses import is_loopback, is_plain_host
 from batchrunner.providers.base import Download, DownloadBroken, Exchange, Rest
@@ -95,6 +97,21 @@ def checked_base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def _tls() -> ssl.SSLContext:
+    """What servers' certificates are checked with; `ProviderError` when the authorities cannot be read."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # its text has no file name
+        given = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), "")
+        file = f"{given}={os.environ[given]}" if given else "the package certifi"
+        raise ProviderError(
+            f"the certificate authorities in {file} cannot be read ({error.strerror or error}); nothing was sent",
+            fix=f"let {given} name a readable PEM file, or unset it"
+            if given
+            else "make its cacert.pem readable, or install batchrunner again",
+        ) from None
+
+
 class HttpClient:
     """Both lanes to one API. Use as an async context manager."""
 
@@ -117,7 +134,7 @@ class HttpClient:
 
     async def __aenter__(self) -> Self:
         headers = {"Authorization": f"Bearer {self._key}", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
-        self._tls = httpx.create_ssl_context()  # reads the authorities once, not for each client
+        self._tls = _tls()  # once, not for each client: it reads hundreds of authorities
         fresh = httpx.Limits(max_keepalive_connections=0)
         kept = httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL)
         enter = self._stack.enter_async_context

@@ -16,7 +16,7 @@ import certifi
 import httpx
 import pytest
 
-from batchrunner.errors import AccountError, ExitCode, UsageError
+from batchrunner.errors import AccountError, ExitCode, ProviderError, UsageError
 from batchrunner.providers import http, quick
 from batchrunner.providers.base import DownloadBroken, Rest
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
@@ -59,6 +59,19 @@ def no_proxy(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n"])
+@pytest.mark.anyio
+async def test_authorities_that_cannot_be_read_end_it_before_anything_is_sent(tmp_path, monkeypatch, content):
+    bundle = tmp_path / "corporate.pem"
+    if content is not None:
+        bundle.write_text(content, encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    with pytest.raises(ProviderError, match=r"corporate\.pem cannot be read .*nothing was sent") as told:
+        async with HttpClient("https://toapis.com", KEY):
+            pass
+    assert "SSL_CERT_FILE" in told.value.fix
 
 
 # a server of a few lines
