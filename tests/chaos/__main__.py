@@ -51,7 +51,9 @@ def main() -> int:
             tallies.append(tally)
             for violation in tally.violations[:3]:
                 print(f"BROKEN {name_of(tally.case)}\n  {violation}", flush=True)
-            if tally.violations:
+            for why in tally.left[:3] if tally.case.purchases == "kept" else ():
+                print(f"IN DOUBT {name_of(tally.case)}\n  {why}", flush=True)
+            if tally.violations or (tally.left and tally.case.purchases == "kept"):
                 print(f"  replay: python -m tests.chaos --replay {name_of(tally.case)!r}", flush=True)
     print(table(tallies))
     print(
@@ -84,7 +86,7 @@ def table(tallies: list[Tally]) -> str:
         lives = groups[name]
         sums = [sum(getattr(one, field) for one in lives) for field in ("runs", "strikes", "jobs")]
         losses = [sum(one.count(*kind) for one in lives) for kind in (LOST, DOUBLE)]
-        left = sum(one.in_doubt_left for one in lives)
+        left = sum(len(one.left) for one in lives)
         worst = max(one.worst for one in lives)
         lines.append((name, *map(str, (*sums, *losses, left, worst, sum(bool(one.violations) for one in lives)))))
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]

@@ -90,7 +90,7 @@ def preload() -> None:
 
     breaker.PROBES = (breaker.PROBES[0] / 400,)
     context = httpx.create_ssl_context()
-    default.create_ssl_context = lambda *given, **named: context  # type: ignore[attr-defined]
+    httpx.create_ssl_context = default.create_ssl_context = lambda *given, **named: context  # type: ignore[attr-defined]
     assert all((anyio._backends._asyncio, av, batchrunner, httpcore, sqlite_utils))
 
 

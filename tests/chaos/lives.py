@@ -89,7 +89,8 @@ class Tally:
     strikes: int = 0
     """Runs that trouble struck before they ended."""
     jobs: int = 0
-    in_doubt_left: int = 0
+    left: list[str] = field(default_factory=list)
+    """What was said of each job that is in doubt at the end."""
     worst: int = 0
     """The most submissions that one crash left unanswered."""
     phases: Counter[str] = field(default_factory=Counter)
@@ -226,8 +227,10 @@ class Life:
                 break
         else:
             self._found([Violation(COMES_TO_AN_END, f"exit code {said.code}: {said.text[-300:]}")])
-        self.tally.in_doubt_left = sum(job["state"] == "in_doubt" for job in self.evidence().jobs)
-        if self.tally.in_doubt_left or self.tally.violations:  # another run may yet settle it, and send it again
+        self.tally.left = [
+            f"{job['key']}: {job['message']}" for job in self.evidence().jobs if job["state"] == "in_doubt"
+        ]
+        if self.tally.left or self.tally.violations:  # another run may yet settle it, and send it again
             return
         bought = len(self.shop.sales()), self._posts()
         again = self.undisturbed()
