@@ -215,6 +215,8 @@ class Purchase:
     """Whether it was accepted by the answer to its own request; others may have arrived later than they were sent."""
     failed_at: datetime | None = None
     """When its task failed, and the provider gave the money back."""
+    answered_at: datetime | None = None
+    """When its request was answered; a balance that was read before that may not have it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ may be sent again with its own id, only when all of this is true:
 
 Nobody tells us prices in credits. They are learned (`tariff`), and believed only where nothing else can have moved the
 balance: from two readings with exactly one purchase between them, accepted by its own answer, while no earlier doubt can
-still arrive and no failed task can still be paid back. Of several measurements of one kind the smallest counts: too small a
+still arrive and no failed task can still be paid back, and none was under way while the balance was read. Of several measurements of one kind the smallest counts: too small a
 price leaves a residual and no verdict. A measured purchase that did not move the balance shows that the balance lags, and
 then nothing is learned at all. The residual is silent (`None`) rather than wrong: without a reading from before the doubts
 at which all was settled, while a task is running, or when a purchase has no learned price. The price of the doubt's own kind
@@ -25,7 +25,7 @@ is paid back, in the same hours, exactly what a lost purchase cost.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -169,16 +169,31 @@ def _disturbs(one: Purchase, at: datetime, window: timedelta) -> bool:
 
 def _is_moving(one: Purchase, start: datetime, end: datetime, window: timedelta) -> bool:
     """Whether a purchase from before may still be charged, or paid back, in this time."""
-    late = not one.prompt and one.intended_at < end and one.intended_at + window > start
+    if one.prompt:
+        late = _is_overtaken(one, start) or _is_overtaken(one, end)
+    else:
+        late = one.intended_at < end and one.intended_at + window > start
     returning = one.failed_at is not None and one.failed_at <= end and one.failed_at + window * SPREAD > start
     return late or returning
+
+
+def _is_overtaken(one: Purchase, at: datetime) -> bool:
+    """Whether a reading of that time was taken while its request was under way: it may have the charge, or not."""
+    return one.answered_at is not None and one.intended_at < at < one.answered_at
+
+
+def _is_under_way(one: Purchase, times: Sequence[datetime]) -> bool:
+    """Whether any of these readings overtook it."""
+    following = bisect_right(times, one.intended_at)
+    return following < len(times) and _is_overtaken(one, times[following])
 
 
 def tariff(readings: Sequence[Reading], purchases: Sequence[Purchase], window: timedelta) -> dict[Kind, int]:
     """What each kind of purchase costs, in credits, where it was measured."""
     ordered = sorted(purchases, key=lambda one: one.intended_at)
     moments = [one.intended_at for one in ordered]
-    unsettled = [one for one in ordered if not one.prompt or one.failed_at is not None]
+    times = [reading.at for reading in readings]
+    unsettled = [one for one in ordered if not one.prompt or one.failed_at is not None or _is_under_way(one, times)]
     measured: defaultdict[Kind, list[int]] = defaultdict(list)
     for before, after in pairwise(readings):
         inside = ordered[bisect_left(moments, before.at) : bisect_left(moments, after.at)]

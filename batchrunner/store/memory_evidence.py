@@ -43,6 +43,7 @@ class Evidence(Tables):
                 failed_at=max(m.at for m in owners[attempt_id].history if m.event == JobEvent.TASK_FAILED)
                 if one.outcome == JobEvent.TASK_FAILED
                 else None,
+                answered_at=one.answered_at,
             )
             for attempt_id, one in self._attempts.items()
             if self._batches[one.batch_id].endpoint == endpoint and one.outcome not in _NOTHING_BOUGHT

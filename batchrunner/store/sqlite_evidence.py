@@ -35,7 +35,7 @@ class Evidence(Questions):
 
     def charges(self, endpoint: str) -> list[Purchase]:
         sql = f"""
-            SELECT attempts.billing_key, attempts.seconds, intended_at, outcome, rule IN ('R1', 'R2') AS prompt,
+            SELECT attempts.billing_key, attempts.seconds, intended_at, answered_at, outcome, rule IN ('R1', 'R2') AS prompt,
                 CASE outcome WHEN 'task_failed' THEN
                     (SELECT max(at) FROM events WHERE events.job_id = jobs.id AND event = 'task_failed') END AS failed_at
             {_PURCHASES} AND outcome NOT IN ('returned', 'refused', 'absent') ORDER BY attempts.id
@@ -47,6 +47,7 @@ class Evidence(Questions):
                 outcome=row["outcome"],
                 prompt=bool(row["prompt"]),
                 failed_at=to_time(row["failed_at"]),
+                answered_at=to_time(row["answered_at"]),
             )
             for row in self._rows(sql, (endpoint,))
         ]

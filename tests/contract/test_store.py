@@ -1109,6 +1109,7 @@ def test_purchases_are_what_may_have_been_charged(store):
         ("task_failed", True, LATER),
         ("open", False, None),
     ]
+    assert [one.answered_at for one in found] == [NOW, NOW, NOW, None]
     assert {one.kind for one in found} == {("720P", 5)}
     assert {one.intended_at for one in found} == {NOW}
     assert store.charges("localhost") == []

@@ -22,9 +22,16 @@ def read(minutes, used):
     return Reading(at=at(minutes), used=used)
 
 
-def bought(minutes, outcome="finished", kind=SHORT, *, prompt=True, failed=None):
-    failed_at = None if failed is None else at(failed)
-    return Purchase(kind=kind, intended_at=at(minutes), outcome=outcome, prompt=prompt, failed_at=failed_at)
+def bought(minutes, outcome="finished", kind=SHORT, *, prompt=True, failed=None, answered=None):
+    failed_at, answered_at = (None if moment is None else at(moment) for moment in (failed, answered))
+    return Purchase(
+        kind=kind,
+        intended_at=at(minutes),
+        outcome=outcome,
+        prompt=prompt,
+        failed_at=failed_at,
+        answered_at=answered_at,
+    )
 
 
 def doubt(minutes, kind=SHORT, outcome="unanswered"):
@@ -85,6 +92,8 @@ def test_a_price_is_what_one_purchase_moved():
         pytest.param([], id="nothing bought"),
         pytest.param([bought(0.5), bought(0.6)], id="two at once"),
         pytest.param([bought(0.5, prompt=False)], id="found only later: it may have been charged at any time"),
+        pytest.param([bought(0.5, answered=1.1)], id="the balance was read while it was sent"),
+        pytest.param([bought(-0.1, answered=0.1), bought(0.5)], id="another was being sent when the balance was read"),
         pytest.param([bought(0.5), doubt(-5)], id="a doubt may still arrive"),
         pytest.param(
             [bought(0.5), bought(-5, "found", prompt=False)], id="one that was found may have arrived meanwhile"
@@ -108,6 +117,12 @@ def test_the_smallest_of_several_measurements_counts():
 def test_a_balance_that_did_not_move_with_a_purchase_teaches_nothing():
     """It lags: what it shows later belongs to somebody else."""
     assert tariff([*MEASURED, read(2, 20)], [bought(0.5), bought(1.5, kind=LONG)], WINDOW) == {}
+
+
+def test_a_purchase_that_a_reading_overtook_does_not_hide_the_prices_that_were_seen():
+    """It is no sign that the balance lags: the request was still on its way."""
+    readings = [*MEASURED, read(2, 20), read(3, 40)]
+    assert tariff(readings, [bought(0.5), bought(1.9, answered=2.1)], WINDOW) == {SHORT: 20}
 
 
 # the residual
