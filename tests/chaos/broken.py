@@ -20,6 +20,7 @@ import anyio
 from batchrunner import classify, outputs
 from batchrunner.classify import Verdict
 from batchrunner.errors import ExitCode
+from batchrunner.model import Job
 from batchrunner.outputs import OutputFolder, Part
 from batchrunner.providers.base import Exchange
 from batchrunner.providers.toapis import ToApis
@@ -137,17 +138,18 @@ def _takes_a_new_purchase_for_each_try() -> None:
     SqliteStore.record_returned = forgetful  # type: ignore[method-assign]
 
 
-@_broken("I7", "I18")
+@_broken("I7")
 def _releases_its_slot_before_the_record() -> None:
     record = Submitter._record
 
-    async def late(submitter: Submitter, *given: Any) -> None:
+    async def late(submitter: Submitter, job: Job, verdict: classify.Submission) -> None:
         board = submitter._context.board
         board.submits -= 1
+        board.sending.pop(job.id, None)  # slots are counted twice
         board.wake()
         await anyio.sleep(0.2)
         board.submits += 1
-        await record(submitter, *given)
+        await record(submitter, job, verdict)
 
     Submitter._record = late  # type: ignore[method-assign]
 
