@@ -5,7 +5,9 @@ It takes over what it finds, at once; calls absent only what `reconcile.conclude
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -130,15 +132,15 @@ class Settler:
     async def _weigh(self) -> Conclusion:
         """One last look at each, a look at a purchase that surely exists, and the balance, all within a moment."""
         context, board = self._context, self._context.board
-        seen = True
         for flight in list(board.unfound):
             if anyio.current_time() - flight.asked_at < context.limits.poll_floor:
                 continue  # it was looked for a moment ago
-            outcome = await self._find(flight)
+            outcome = await self._answered(partial(self._find, flight))
             if isinstance(outcome, answers.Found):
                 board.unfound.remove(flight)
-            seen = seen and isinstance(outcome, answers.Found | answers.Missing)
-        if not (seen and board.unfound):
+            elif not isinstance(outcome, answers.Missing):
+                return UNSEEN
+        if not board.unfound:
             return UNSEEN
         control = await self._control()
         if context.options.on_doubt == "resend":
@@ -147,6 +149,15 @@ class Settler:
         if control is not None and await self._meter.read() is None:
             return Conclusion(absent=False, text="the balance could not be read in whole credits")
         return conclude(self._evidence(control, *await self._meter.books()))
+
+    async def _answered(self, ask: Callable[[], Awaitable[Look]]) -> Look:
+        """Ask until it is answered: with many doubts some question meets a bad moment in every judgement."""
+        for _ in range(LOOKUPS - 1):
+            outcome = await ask()
+            if not isinstance(outcome, answers.Later):
+                return outcome
+            await anyio.sleep(self._context.limits.poll_floor)
+        return await ask()
 
     def _evidence(self, control: str | None, readings: Any, purchases: Any) -> Evidence:
         return Evidence(
@@ -163,8 +174,11 @@ class Settler:
         known = await context.writer.run(context.store.known_purchase, context.provider.endpoint)
         if known is None:
             return None
-        outcome = answers.lookup(await question(context, known), purchase_id=known, now=context.now())
-        return known if isinstance(outcome, answers.Found) else None
+
+        async def ask() -> Look:
+            return answers.lookup(await question(context, known), purchase_id=known, now=context.now())
+
+        return known if isinstance(await self._answered(ask), answers.Found) else None
 
     async def _send_again(self, text: str) -> None:
         """They were not bought: pending again, with the same purchase ids."""

@@ -1,12 +1,14 @@
 """Settling doubts: what was bought is found by its purchase id and collected; nothing is ever sent for it."""
 
-from itertools import repeat
+from itertools import count, repeat
 
 import anyio
 import pytest
 from provider import Reply, lost, refusal, unanswered, unreachable
 from world import assert_has_its_clip, gaps, named
 
+from batchrunner.providers.base import Exchange
+from batchrunner.runner import settling
 from batchrunner.settings import Limits
 from batchrunner.states import JobState
 
@@ -158,6 +160,22 @@ async def test_what_was_not_bought_is_sent_again_with_the_same_id_when_the_balan
     assert "residual 0" in note
     assert "control br_" in note
     assert_has_its_clip(world, "job-003")
+
+
+async def test_a_verdict_is_not_given_up_for_a_look_up_that_meets_a_bad_moment(world, monkeypatch):
+    """With many doubts some question is always answered with an error; it is asked again, not held against them."""
+    asked, ask = count(1), settling.question
+
+    async def badly(context, name):
+        bad = context.board.measuring and next(asked) % 3
+        return Exchange(status=500, body_started=True) if bad else await ask(context, name)
+
+    monkeypatch.setattr(settling, "question", badly)
+    world = world(*named(6))
+    world.provider.script.write("submit", "job-003", lost(sells=False))
+    outcome = await world.run(settle=WINDOW)
+    assert outcome.counts == {JobState.DONE: 6}
+    assert len(world.provider.tries("job-003")) == 2
 
 
 async def test_what_was_charged_and_never_stored_is_never_sent_again(world):
