@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import mutations_of_lines  # noqa: F401  its operators register themselves
@@ -23,9 +24,10 @@ from mutations_of_files import HELLO, LINES, SHIPPED
 
 from batchrunner.diagnostic import Diagnostic, Severity
 from batchrunner.errors import ExitCode, ManifestError
-from batchrunner.manifest import parse_manifest
+from batchrunner.manifest import Options, parse_manifest
 
 ROOT = Path(__file__).parents[2]
+TODAY = Options(today=date(2026, 11, 22))
 GOOD = [Good(path.name, path.read_text("utf-8")) for path in sorted(SHIPPED.glob("*.yaml"))]
 GOOD.append(Good("hello.yaml", HELLO))
 SECONDS, MEGABYTES = 2.0, 300
@@ -61,7 +63,7 @@ def wrong(folder: Path, good: Good, mutant: Mutant) -> str | None:
         before, path = snapshot(folder), folder / good.name
         start = time.process_time()
         try:
-            parse_manifest(mutant.data, path)
+            parse_manifest(mutant.data, path, options=TODAY)
         except ManifestError as error:
             found = [one for one in error.diagnostics if one.severity is Severity.ERROR]
         else:
@@ -104,7 +106,7 @@ def check(folder: Path, chosen: list[tuple[Good, Mutant]]) -> None:
 
 @pytest.mark.parametrize("good", GOOD, ids=lambda good: good.name)
 def test_they_are_right_before_they_are_broken(folder, good):
-    assert parse_manifest(good.text.encode(), folder / good.name).jobs
+    assert parse_manifest(good.text.encode(), folder / good.name, options=TODAY).jobs
 
 
 @pytest.mark.parametrize("name", OPERATORS)
