@@ -92,7 +92,10 @@ def error_of(value: Any) -> Envelope | None:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """`Retry-After` in seconds, from seconds or an HTTP date, within 1 s and 1 h; None when absent or absurd."""
+    """`Retry-After` in seconds, from seconds or an HTTP date, within 1 s and 1 h; None when absent or absurd.
+
+    Who asks for more than a day says nothing that can be believed: an hour of waiting for it would be an hour lost.
+    """
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -103,7 +106,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
             seconds = (parsedate_to_datetime(text) - now).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
-    if not -1e12 < seconds < 1e12:
+    if not -1e12 < seconds <= 86400.0:
         return None
     return min(max(seconds, 1.0), 3600.0)
 

@@ -187,6 +187,8 @@ WAITS = [
     ("Sun, 22 Nov 2026 09:00:30 +0800", 30.0),
     ("Sun, 22 Nov 2026 00:00:00 GMT", 1.0),  # it is over
     ("Mon, 23 Nov 2026 01:00:00 GMT", 3600.0),
+    ("86401", None),  # more than a day: nobody means that
+    ("99999999999", None),
     ("Sun, 22 Nov 2026 01:00:30 -0000", None),  # a time of no zone
     ("Sun, 99 Nov 2026 01:00:30 GMT", None),
     ("Sun, 22 Nov 2026 01:00:30 +9999999", None),
