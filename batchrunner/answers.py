@@ -18,6 +18,7 @@ from batchrunner.envelope import Envelope, error_of, parse, retry_after, shown
 from batchrunner.matrix import CAPACITY, CONTENT, QUOTA
 from batchrunner.model import Balance
 from batchrunner.providers.base import Exchange
+from batchrunner.purchase import is_purchase_id
 
 COMPLETED = frozenset({"completed", "succeeded", "succeed", "success"})
 FAILED = frozenset({"failed", "failure"})
@@ -65,6 +66,13 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """The task is another purchase's, by the provider's own word."""
+
+    purchase_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Later:
     """Nothing was learned: ask again."""
 
@@ -101,7 +109,7 @@ class UploadRefused:
     message: str
 
 
-PollOutcome = Working | Finished | TaskFailed | Missing | Later | AccountStop
+PollOutcome = Working | Finished | TaskFailed | Missing | Foreign | Later | AccountStop
 
 _ACCOUNT_STOPS = {401: "key", 402: "quota", 403: "forbidden"}
 
@@ -112,19 +120,21 @@ def poll(
     """What an answer about one task says. `others` holds ids of other tasks of ours.
 
     The id from the submission stays the one that is kept: an answer may name the task differently, but an answer about
-    another of our purchases is no answer. One that names the very id we asked for is about our task, whatever it echoes.
+    another of our purchases is no answer. One that names the very id we asked for is about that task: when it echoes a
+    purchase id of our form that is not ours, the task was never ours; any other echo says nothing.
     """
     if (refusal := _refusal(exchange, now)) is not None:
         return refusal
     task = _task_in(exchange)
     if task is None or not isinstance(status := task.get("status"), str):
         return Later("answer_unreadable")
+    echoed = task.get("client_business_id")
+    strange = bool(purchase_id) and isinstance(echoed, str) and echoed not in ("", purchase_id)
     if (named := named_task(exchange)) != task_id:
-        echoed = task.get("client_business_id")
-        if purchase_id and isinstance(echoed, str) and echoed and echoed != purchase_id:
+        if strange or (named is not None and named in others):
             return Later("answer_of_another_task")
-        if named is not None and named in others:
-            return Later("answer_of_another_task")
+    elif strange and is_purchase_id(echoed):
+        return Foreign(echoed)
     return _task(task, status.strip().lower())
 
 
@@ -155,16 +165,14 @@ def lookup(exchange: Exchange, *, purchase_id: str, now: datetime) -> Found | Mi
     """What an answer to a look-up by purchase id proves.
 
     Only an answer that echoes the purchase id is proof (reliability notes §2.4). The id is random, so the echo is enough:
-    what the answer says of times is measured on somebody else's clock.
+    what the answer says of times is measured on somebody else's clock. And only a refusal that says so means that it is not
+    known: an answer about anything else, an empty one too, is none.
     """
     if (refusal := _refusal(exchange, now)) is not None:
         return refusal
-    task = parse(exchange.body)
-    if not isinstance(task, dict) or task.get("client_business_id") != purchase_id:
-        return Missing()
-    task_id = task.get("id")
-    if not isinstance(task_id, str) or task_id == purchase_id or not is_task_id(task_id):
-        return Missing()
+    task, task_id = _task_in(exchange), named_task(exchange)
+    if task is None or task.get("client_business_id") != purchase_id or task_id in (None, purchase_id):
+        return Later("answer_unreadable")
     return Found(task_id)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 PREFIX = "br_"
@@ -25,6 +26,11 @@ def purchase_id(now: datetime, randomness: int) -> str:
     value = (int(now.timestamp() * 1000) & (1 << 48) - 1) << RANDOM_BITS | randomness & (1 << RANDOM_BITS) - 1
     digits = [_CROCKFORD[value >> shift & 31] for shift in range(125, -5, -5)]
     return PREFIX + "".join(digits)
+
+
+def is_purchase_id(text: object) -> TypeGuard[str]:
+    """Whether somebody's id has the form of ours: then it names a purchase of this program."""
+    return isinstance(text, str) and text.startswith(PREFIX) and ulid_time(text.removeprefix(PREFIX)) is not None
 
 
 def ulid_time(text: str) -> datetime | None:

@@ -4,7 +4,7 @@ Nothing else decides where a job may go: the stores guard each transition with t
 README is checked against this one. Two rules keep the money safe:
 
 * the only ways back to `pending` are evidence that nothing was bought, or a person's wish to buy again;
-* only `submitting` can become `in_doubt`, and `in_doubt` is never sent again by the clock.
+* only `submitting`, and a task that turns out to be somebody else's, can become `in_doubt`, and `in_doubt` is never sent again by the clock.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class JobEvent(StrEnum):
     FINISHED = "finished"
     TASK_FAILED = "task_failed"
     VANISHED = "vanished"
+    MISATTRIBUTED = "misattributed"
     SAVED = "saved"
     EXPIRED = "expired"
     BAD_FILE = "bad_file"
@@ -76,6 +77,7 @@ TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
         JobEvent.FINISHED: JobState.FETCHING,
         JobEvent.TASK_FAILED: JobState.FAILED,
         JobEvent.VANISHED: JobState.FAILED,
+        JobEvent.MISATTRIBUTED: JobState.IN_DOUBT,  # its task is another purchase's: its own is looked for
     },
     JobState.FETCHING: {
         JobEvent.SAVED: JobState.DONE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
 
@@ -11,8 +12,9 @@ import anyio
 from batchrunner import answers
 from batchrunner.envelope import retry_after
 from batchrunner.forecast import service_time
+from batchrunner.matrix import TAKEN_ID
 from batchrunner.model import Job, Moment
-from batchrunner.polling import backoff, has_vanished
+from batchrunner.polling import BACKOFF_CAP, backoff, has_vanished
 from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
@@ -22,6 +24,8 @@ from batchrunner.states import JobEvent
 UNREADY_TRIES = 10
 UNREADY_FOR = 600.0
 """A task that is complete but has no file is given up after ten looks over ten minutes (reliability notes §1.3)."""
+ASTRAY = 3
+"""Answers in a row about another task: one is a hiccup of somebody's cache."""
 STRANGERS = (
     "the provider knows none of the tasks that were bought before: this key belongs to another account, or "
     "TOAPIS_BASE_URL to another server"
@@ -65,10 +69,21 @@ async def poll(context: Context, flight: Flight) -> answers.PollOutcome:
         if owner is not None:
             others.append(named)
     outcome = answers.poll(exchange, task_id=job.task_id, purchase_id=job.purchase_id, others=others, now=context.now())
+    flight.proven = flight.proven or _is_of(exchange, job.purchase_id)
+    if job.task_id in context.board.strays and not flight.proven:
+        outcome = answers.Foreign(context.board.strays.pop(job.task_id))
+    if isinstance(outcome, answers.Foreign) and flight.proven:
+        outcome = answers.Later("answer_of_another_task")  # it was told otherwise before: somebody's answer went astray
     if flight.resumed and isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
         context.board.known = True
     _note_trouble(context, outcome)
     return outcome
+
+
+def _is_of(exchange: Exchange, purchase_id: str | None) -> bool:
+    """Whether an answer says that its task is of this purchase."""
+    task = answers.described_task(exchange)
+    return task is not None and purchase_id is not None and task.get("client_business_id") == purchase_id
 
 
 def _note_trouble(context: Context, outcome: answers.PollOutcome) -> None:
@@ -113,6 +128,8 @@ class Asker:
                 await self._task_failed(flight, reason, message, took=self._took(flight, told))
             case answers.Missing():
                 await self._missing(flight, now)
+            case answers.Foreign(purchase_id):
+                await self._misattributed(flight, f"is of another purchase, {purchase_id}")
             case answers.AccountStop(reason, message):
                 await self._account(flight, reason, message)
             case answers.Later():
@@ -143,7 +160,7 @@ class Asker:
         """After a day, and looks enough in this run for it not to be our clock or one bad answer."""
         flight.looks += 1
         flight.first_look = now if flight.first_look is None else flight.first_look
-        enough = flight.looks >= UNREADY_TRIES and now - flight.first_look >= UNREADY_FOR
+        enough = flight.looks >= UNREADY_TRIES and now - flight.first_look >= self._context.limits.lasting(UNREADY_FOR)
         return enough and now - flight.accepted_at > STUCK_AFTER
 
     def _leave_stuck(self, flight: Flight) -> None:
@@ -206,12 +223,17 @@ class Asker:
 
     async def _missing(self, flight: Flight, now: float) -> None:
         context = self._context
-        if now - flight.accepted_at < MISSING_GRACE:
+        if now - flight.accepted_at < context.limits.lasting(MISSING_GRACE):
             self._again(flight)
+            return
+        if flight.misses == 0 and await self._is_elsewhere(flight):
             return
         flight.misses += 1
         flight.missing_since = flight.missing_since if flight.missing_since is not None else now
-        lost = has_vanished(age=now - flight.accepted_at, misses=flight.misses, missing_for=now - flight.missing_since)
+        age, missing_for = (
+            (now - since) * context.limits.speed for since in (flight.accepted_at, flight.missing_since)
+        )
+        lost = has_vanished(age=age, misses=flight.misses, missing_for=missing_for)
         strangers = context.board.strangers(flight) if flight.resumed else 0
         alone = lost and flight.resumed and not context.board.known
         if (strangers or alone) and now - flight.accepted_at < RESULT_LIFETIME:
@@ -222,16 +244,46 @@ class Asker:
             self._again(flight)
 
     async def _later(self, flight: Flight, outcome: answers.Later, now: float) -> None:
+        limits = self._context.limits
         flight.failures += 1
         if outcome.reason == "result_missing":
             flight.unready += 1
             flight.unready_since = flight.unready_since if flight.unready_since is not None else now
-            if flight.unready >= UNREADY_TRIES and now - flight.unready_since >= UNREADY_FOR:
+            if flight.unready >= UNREADY_TRIES and now - flight.unready_since >= limits.lasting(UNREADY_FOR):
                 message = "the provider calls the task completed but offers no file; it was paid for"
                 await self._vanish(flight, "result_missing", message)
                 return
-        wait = backoff(flight.failures, first=2 * self._context.limits.poll_floor, chance=self._context.chance.random())
+        astray = outcome.reason == "answer_of_another_task" and flight.failures == ASTRAY
+        if astray and await self._is_elsewhere(flight):
+            return
+        cap, chance = limits.lasting(BACKOFF_CAP), self._context.chance.random()
+        wait = backoff(flight.failures, first=2 * limits.poll_floor, cap=cap, chance=chance)
         self._again(flight, after=max(wait, outcome.retry_after or 0.0))
+
+    async def _is_elsewhere(self, flight: Flight) -> bool:
+        """Ask for the purchase by its own id: when the provider knows it by another task, that one is the job's."""
+        context, job = self._context, flight.job
+        assert job.purchase_id is not None
+        exchange = await question(context, job.purchase_id)
+        own = answers.lookup(exchange, purchase_id=job.purchase_id, now=context.now())
+        if not isinstance(own, answers.Found) or own.task_id == job.task_id:
+            return False
+        await self._misattributed(flight, f"is not known, and our purchase is task {own.task_id} there")
+        return True
+
+    async def _misattributed(self, flight: Flight, why: str) -> None:
+        """The id that we were told was of somebody else's task; ours is found by its purchase id."""
+        context, job = self._context, flight.job
+        message = f"task {job.task_id} {why}: what this clip's own task is, is asked for by its purchase id"
+        if not await context.writer.run(
+            context.store.record_misattributed, job.id, reason=TAKEN_ID.reason, message=message, now=context.now()
+        ):
+            return
+        moved = context.moved(job, JobEvent.MISATTRIBUTED, reason=TAKEN_ID.reason, message=message)
+        flight.job = replace(moved, task_id=None, provider_status=None, progress=None)
+        flight.misses = flight.failures = 0
+        if context.options.settle:
+            context.board.fly(flight, anyio.current_time() + context.limits.poll_floor)
 
     async def _vanish(self, flight: Flight, reason: str, message: str) -> None:
         context = self._context

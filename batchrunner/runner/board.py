@@ -66,6 +66,8 @@ class Flight:
     unready: int = 0
     """Answers in a row that called the task complete without a file."""
     unready_since: float | None = None
+    proven: bool = False
+    """Whether the provider has said that its task is of our purchase."""
     asked_at: float = float("-inf")
     unfinished_at: float | None = None
     """When it was last known to be unfinished: when this run bought it, or saw it working."""
@@ -138,6 +140,8 @@ class Board:
     """A heap: the clip that expires first is fetched first."""
     preparing: set[int] = field(default_factory=set)
     """Jobs whose frames are being uploaded; they are still pending in the store."""
+    strays: dict[str, str] = field(default_factory=dict)
+    """Tasks that the provider calls another purchase's than that of the job which has them, with that purchase."""
     blocked: dict[int, str] = field(default_factory=dict)
     """Jobs that this run cannot send, and why; a later run may."""
     left: int = 0

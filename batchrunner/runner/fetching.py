@@ -83,7 +83,7 @@ class Fetcher:
                 await context.pause(Stop.ACCOUNT, reason, message)
             case answers.Missing() | answers.TaskFailed():
                 await self._gone(flight, "the provider no longer has it")
-            case answers.Working() | answers.Later():
+            case answers.Working() | answers.Later() | answers.Foreign():
                 self._retry(flight, "no URL")
 
     async def _adopted(self, flight: Flight) -> bool:

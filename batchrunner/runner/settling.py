@@ -15,6 +15,7 @@ import anyio
 from batchrunner import answers
 from batchrunner.classify import candidate_fits
 from batchrunner.envelope import parse
+from batchrunner.matrix import TAKEN_ID
 from batchrunner.model import Job
 from batchrunner.polling import backoff
 from batchrunner.reconcile import JUDGEMENTS, LOOKUPS, SPREAD, Conclusion, Evidence, conclude, next_lookup
@@ -47,7 +48,7 @@ class Settler:
         flight.looked_since = anyio.current_time() if flight.looked_since is None else flight.looked_since
         outcome = await self._find(flight)
         if isinstance(outcome, answers.Missing | answers.Later):  # a key that is refused would only be refused again
-            self._again(flight, answered=not isinstance(outcome, answers.Later))
+            await self._again(flight, outcome)
 
     async def _find(self, flight: Flight) -> Look:
         """Ask for a purchase by its own id, and by the id that its spoilt answer held; one that is found is taken over."""
@@ -59,9 +60,13 @@ class Settler:
         if isinstance(outcome, answers.AccountStop):
             await context.pause(Stop.ACCOUNT, outcome.reason, outcome.message)
         elif isinstance(outcome, answers.Missing | answers.Later):
-            outcome = await self._salvaged(job) or outcome
-        if isinstance(outcome, answers.Found) and not await self._adopt(flight, outcome.task_id):
-            return answers.Missing()  # that task is another purchase's
+            salvaged = await self._salvaged(job)
+            if salvaged is not None and await self._adopt(flight, salvaged.task_id):
+                return salvaged
+        if isinstance(outcome, answers.Found) and not await self._adopt(flight, outcome.task_id, proven=True):
+            # It was bought, that is proof; the job that has the task will be told that it is not its own.
+            context.board.strays[outcome.task_id] = job.purchase_id
+            return answers.Later(TAKEN_ID.reason)
         return outcome
 
     async def _salvaged(self, job: Job) -> answers.Found | None:
@@ -81,21 +86,22 @@ class Settler:
         )
         return answers.Found(candidate) if fits else None
 
-    async def _adopt(self, flight: Flight, task_id: str) -> bool:
+    async def _adopt(self, flight: Flight, task_id: str, *, proven: bool = False) -> bool:
         """The provider knows the purchase by this task: from now on it is polled like any other."""
         context, board = self._context, self._context.board
         if not await context.writer.run(context.store.record_found, flight.job.id, task_id, now=context.now()):
             return False
         flight.job = context.moved(flight.job, JobEvent.FOUND, task_id=task_id)
         flight.misses = flight.failures = 0
+        flight.proven = proven
         board.fly(flight, anyio.current_time() + context.next_look(flight.job, 0.0))
         return True
 
-    def _again(self, flight: Flight, *, answered: bool) -> None:
+    async def _again(self, flight: Flight, outcome: answers.Missing | answers.Later) -> None:
         """Look once more, or leave it to the verdict; a question without an answer is no look."""
         context, board = self._context, self._context.board
         window, floor, now = self._window, context.limits.poll_floor, anyio.current_time()
-        if answered:
+        if isinstance(outcome, answers.Missing):
             flight.misses += 1
             wait = next_lookup(flight.misses, age=now - flight.accepted_at, window=window)
             if wait is None:
@@ -107,8 +113,16 @@ class Settler:
             flight.failures += 1
             wait = context.limits.lasting(backoff(flight.failures, first=5.0, chance=context.chance.random()))
             if flight.looked_since is not None and now - flight.looked_since > max(2 * window, UNREACHABLE_AFTER):
+                await self._leave(flight, outcome)
                 return
         board.fly(flight, now + max(wait, floor))
+
+    async def _leave(self, flight: Flight, outcome: answers.Missing | answers.Later) -> None:
+        """No look-up says anything of use: the next run asks again, or a person does."""
+        why = "every look-up by its purchase id was answered with an error, or not at all"
+        if isinstance(outcome, answers.Later) and outcome.reason == TAKEN_ID.reason:
+            why = "the provider knows it as a task that another job has"
+        await self._hold_one(flight, f"{self._at_stake(flight.job)}; {why}")
 
     async def judge(self) -> None:
         """Weigh the evidence about every doubt that was not found, while nothing is sent."""
@@ -194,15 +208,19 @@ class Settler:
 
     async def _hold(self, why: str) -> None:
         """Nothing more can be learned in this run: what each may have cost, and what helps, goes with the job."""
-        context, board = self._context, self._context.board
+        board = self._context.board
         flights, board.unfound, self._weighed = board.unfound, [], 0
         for flight in flights:
             message = (
                 f"{self._at_stake(flight.job)}; not found by {max(flight.misses + 1, LOOKUPS)} look-ups, but {why}"
             )
-            message += f"; see: batchrunner doubt check {context.batch.name}"
-            await context.writer.run(context.store.record_held, flight.job.id, message=message, now=context.now())
-            context.held("in_doubt", f"{flight.job.key}: {message}")
+            await self._hold_one(flight, message)
+
+    async def _hold_one(self, flight: Flight, message: str) -> None:
+        context = self._context
+        message += f"; see: batchrunner doubt check {context.batch.name}"
+        await context.writer.run(context.store.record_held, flight.job.id, message=message, now=context.now())
+        context.held("in_doubt", f"{flight.job.key}: {message}")
 
     def _at_stake(self, job: Job) -> str:
         price = self._context.options.price(job)

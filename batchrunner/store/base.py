@@ -449,6 +449,9 @@ class Store(Protocol):
     def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
         """running -> failed: the provider no longer knows the task, or offers no file; the money counts as spent."""
 
+    def record_misattributed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        """running -> in_doubt: its task is another purchase's and is nobody's from now on; the money stays committed."""
+
     def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
         """fetching -> done."""
 

@@ -31,8 +31,15 @@ CHARGES: dict[JobEvent, Charge] = {
     JobEvent.FINISHED: Charge.SPENT,
     JobEvent.TASK_FAILED: Charge.RELEASED,
     JobEvent.VANISHED: Charge.SPENT,
+    JobEvent.MISATTRIBUTED: Charge.COMMITTED,
 }
 """Events that say something about the money; the others leave it as it is."""
+
+OUTCOMES: dict[JobEvent, str] = {
+    **{event: event.value for event in CHARGES},
+    JobEvent.MISATTRIBUTED: JobEvent.UNANSWERED.value,  # the answer named no task of ours: none was given
+}
+"""The outcome of an attempt after each of these events."""
 
 EXPLAINED = frozenset({JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.CANCELLED, JobEvent.RETRIED, JobEvent.REOPENED})
 """Events that rest on evidence or on a person's word: none is recorded without a note that names it."""
@@ -50,6 +57,8 @@ ASKED_ANEW = "the manifest asks for it anew"
 
 CRASH_RULE = "C3"
 """The row of the failure matrix for a run that died between its intent and the answer's record."""
+STRAY_RULE = "R3"
+"""The row for an answer that named the task of another purchase, seen at once or only when the task was asked about."""
 CRASH_REASON = "crash"
 CRASH_MESSAGE = (
     "an earlier run ended before the answer was recorded; this clip may have been bought, so it is not sent again"

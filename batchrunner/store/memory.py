@@ -29,7 +29,9 @@ from batchrunner.store.ledger import (
     DISCARDED,
     EXPLAINED,
     OPEN,
+    OUTCOMES,
     REDONE,
+    STRAY_RULE,
     UNEXPLAINED,
     UNSENT,
     Charge,
@@ -370,6 +372,21 @@ class MemoryStore(Evidence, Books):
     def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
         return self._move(job_id, JobEvent.VANISHED, now=now, reason=reason, message=message)
 
+    def record_misattributed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        changes: dict[str, Any] = {"task_id": None, "provider_status": None, "progress": None}
+        event = JobEvent.MISATTRIBUTED
+        with self.transaction():
+            row = self._rows.get(job_id)
+            if row is None or not self._move(
+                job_id, event, now=now, reason=reason, message=message, note=message, **changes
+            ):
+                return False
+            last = row.attempts[-1]
+            answer = replace(self._attempts[last].answer or Answer(rule=STRAY_RULE), rule=STRAY_RULE)
+            self._book(last, task_id=None, answer=answer)
+            self._drop(self._tasks, row.job.task_id or "")
+            return True
+
     def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
         return self._move(job_id, JobEvent.SAVED, now=now, clip=clip)
 
@@ -417,7 +434,7 @@ class MemoryStore(Evidence, Books):
             return
         answered = {} if answer is None else {"answer": answer, "answered_at": now}
         settled = {"settled_at": now} if CHARGES[event] is not Charge.COMMITTED else {}
-        self._book(attempt_id, outcome=event.value, charge=CHARGES[event].value, **answered, **settled)
+        self._book(attempt_id, outcome=OUTCOMES[event], charge=CHARGES[event].value, **answered, **settled)
         self._attach(row.job.id, row.attempts)
 
     def _book(self, attempt_id: int, **changes: Any) -> None:

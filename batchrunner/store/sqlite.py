@@ -30,7 +30,9 @@ from batchrunner.store.ledger import (
     CRASH_RULE,
     DISCARDED,
     EXPLAINED,
+    OUTCOMES,
     REDONE,
+    STRAY_RULE,
     UNEXPLAINED,
     UNSENT,
     Charge,
@@ -393,6 +395,15 @@ class SqliteStore(Staging, Evidence, Books):
     def record_vanished(self, job_id: int, *, message: str, reason: str = "vanished", now: datetime) -> bool:
         return self._move(job_id, JobEvent.VANISHED, now=now, reason=reason, message=message)
 
+    def record_misattributed(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
+        columns = {"task_id": None, "provider_status": None, "progress": None}
+        event = JobEvent.MISATTRIBUTED
+        with self.transaction():
+            moved = self._move(job_id, event, now=now, reason=reason, message=message, note=message, columns=columns)
+            if moved:
+                self._settle(job_id, event, {"task_id": None, "rule": STRAY_RULE}, now=now)
+            return moved
+
     def record_saved(self, job_id: int, clip: Clip, *, now: datetime) -> bool:
         return self._move(job_id, JobEvent.SAVED, now=now, columns=clip_columns(clip))
 
@@ -466,7 +477,7 @@ class SqliteStore(Staging, Evidence, Books):
         """What the event means for the money of the job's open attempt, and what the provider answered."""
         if (charge := CHARGES.get(event)) is None:
             return
-        columns = {**answered, "outcome": event, "charge": charge}
+        columns = {**answered, "outcome": OUTCOMES[event], "charge": charge}
         if charge is not Charge.COMMITTED:
             columns["settled_at"] = to_text(now)
         assignments = ", ".join(f"{name} = ?" for name in columns)

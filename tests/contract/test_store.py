@@ -90,6 +90,7 @@ VERBS = {
     JobEvent.FINISHED: lambda s, i: s.record_finished(i, expires_at=LATER, now=LATER),
     JobEvent.TASK_FAILED: lambda s, i: s.record_task_failed(i, reason="moderation", message="no", now=LATER),
     JobEvent.VANISHED: lambda s, i: s.record_vanished(i, message="404", now=LATER),
+    JobEvent.MISATTRIBUTED: lambda s, i: s.record_misattributed(i, reason="stray", message="not ours", now=LATER),
     JobEvent.SAVED: lambda s, i: s.record_saved(i, CLIP, now=LATER),
     JobEvent.EXPIRED: lambda s, i: s.record_expired(i, message="too late", now=LATER),
     JobEvent.BAD_FILE: lambda s, i: s.record_bad_file(i, message="3 s instead of 5", now=LATER),
@@ -216,6 +217,7 @@ def test_a_returned_job_keeps_its_purchase_and_waits(store):
         (JobState.SUBMITTING, JobEvent.UNANSWERED, "timeout", NO.message),
         (JobState.RUNNING, JobEvent.TASK_FAILED, "moderation", "no"),
         (JobState.RUNNING, JobEvent.VANISHED, "vanished", "404"),
+        (JobState.RUNNING, JobEvent.MISATTRIBUTED, "stray", "not ours"),
         (JobState.FETCHING, JobEvent.EXPIRED, "expired", "too late"),
         (JobState.FETCHING, JobEvent.BAD_FILE, "bad_file", "3 s instead of 5"),
         (JobState.IN_DOUBT, JobEvent.ABANDONED, "abandoned", WORDS),
@@ -311,6 +313,8 @@ def test_recovery_covers_jobs_that_the_manifest_dropped(store):
         ((JobEvent.CANCELLED, JobEvent.RETRIED), 0, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.EXPIRED, JobEvent.REOPENED), 100, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.MISATTRIBUTED), 0, 100),
+        ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.MISATTRIBUTED, JobEvent.ABSENT), 0, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.TASK_FAILED), 0, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.VANISHED), 100, 0),
         ((JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED), 100, 0),
@@ -748,6 +752,7 @@ PAID = [
     (JobEvent.CLAIMED,),
     (JobEvent.CLAIMED, JobEvent.UNANSWERED),
     (JobEvent.CLAIMED, JobEvent.ACCEPTED),
+    (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.MISATTRIBUTED),
     (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.VANISHED),
     (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED),
     (JobEvent.CLAIMED, JobEvent.ACCEPTED, JobEvent.FINISHED, JobEvent.SAVED),
@@ -905,6 +910,27 @@ def test_a_doubt_cannot_be_settled_with_the_task_of_another_job(store):
     before = snapshot(store, batch_id)
     assert not store.record_found(b, f"t{a}", now=LATER)
     assert snapshot(store, batch_id) == before
+
+
+def test_a_task_of_somebody_else_is_given_up_and_the_purchase_is_not(store):
+    """Both answers had gone astray: each job finds its own task, the one that the other had held too."""
+    _, a, b = new_batch(store, "a", "b")
+    for job_id, task in ((a, "of b"), (b, "of a")):
+        store.record_intent(job_id, intent(f"p{job_id}"), cap=None, now=NOW)
+        assert store.record_accepted(job_id, task, YES, now=NOW)
+        store.record_progress(job_id, status="queued", progress=3, now=NOW)
+    assert store.record_misattributed(a, reason="stray", message="task `of b` is purchase p2's", now=LATER)
+    job = store.job(a)
+    assert (job.task_id, job.purchase_id, job.provider_status, job.progress) == (None, f"p{a}", None, None)
+    assert store.task_owner("of b") is None
+    (attempt,) = store.attempts(a)
+    assert (attempt.outcome, attempt.charge, attempt.answer.rule) == ("unanswered", "committed", "R3")
+    assert "of b" in store.history(a)[-1].note
+    assert not store.record_found(a, "of a", now=LATER)
+    assert store.record_misattributed(b, reason="stray", message="as the other", now=LATER)
+    assert store.known_purchase("toapis.com") is None
+    assert store.record_found(a, "of a", now=LATER)
+    assert store.record_found(b, "of b", now=LATER)
 
 
 # what evidence or a person decides

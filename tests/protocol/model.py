@@ -96,6 +96,8 @@ class Protocol:
     """Whether a submit slot is held until the answer is recorded."""
     locks_runners: bool = True
     locks_people: bool = True
+    reads_echo: bool = True
+    """Whether a task that the provider calls another purchase's is given up, and looked for by our own id."""
     remembers_task: bool = True
     """Whether the task's id is durable before the job is told to be running."""
 
@@ -124,6 +126,8 @@ class World:
     resends: bool = False
     """`on_doubt: resend`: what is not found is sent again, at the user's own risk."""
     failures: int = 0
+    strays: bool = False
+    """Whether an answer may name the task of somebody else."""
 
 
 class Task(NamedTuple):
@@ -154,6 +158,8 @@ class Job(NamedTuple):
     """Whether it was sent again because the provider replays: the task that it may have comes back with the answer."""
     absent: bool = False
     """Whether the purchase was looked for and not found."""
+    stray: bool = False
+    """Whether the task that it has is another purchase's."""
 
 
 class State(NamedTuple):
@@ -248,6 +254,10 @@ class Model:
             return
         if job.owner == -1:
             yield from self._begin(state, runner, job)
+        if job.row is JobState.RUNNING and job.stray and self.protocol.reads_echo:
+            yield "read whose task it is", self._move(job, JobEvent.MISATTRIBUTED)._replace(stray=False)
+        elif job.row is JobState.RUNNING and job.stray:
+            yield "take somebody's clip", self._move(job, JobEvent.FINISHED)
         yield from self._settle(job)
 
     def _begin(self, state: State, runner: int, job: Job) -> Iterator[tuple[str, Job]]:
@@ -279,6 +289,8 @@ class Model:
             yield "time out", _deaf(job)._replace(phase="timeout")
         elif job.phase in ANSWERS:
             yield "record", self._recorded(job)
+            if self.world.strays and event_of(job.phase) is JobEvent.ACCEPTED:
+                yield "record somebody's task", self._recorded(job)._replace(stray=True)
 
     def _recorded(self, job: Job) -> Job:
         event = event_of(job.phase)
@@ -378,6 +390,8 @@ def violations(state: State, world: World) -> Iterator[str]:
             yield f"job {number} was bought {len(job.tasks)} times"
         if len(job.tasks) > job.permits + (job.row in OWNED or job.resent):
             yield f"job {number} is {job.row} and forgets a task that was bought"
+        if job.stray and job.row is JobState.FETCHING:
+            yield f"job {number} takes the clip of another purchase"
     if state.worst > world.slots:
         yield f"one crash left {state.worst} submissions unanswered"
 

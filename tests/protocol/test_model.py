@@ -20,6 +20,7 @@ WORLDS = {
     "purchases that are never found": World(knows_purchases=False, people=1),
     "a shared key": World(alone=False, stores_all=False, people=1),
     "replay": World(replays=True, alone=False, sends=3),
+    "answers that name another task": World(strays=True, crashes=2, stores_all=False),
     "two jobs, one slot": World(jobs=2, slots=1, crashes=2, sends=3),
 }
 
@@ -36,6 +37,7 @@ MUTANTS = {
     "records_first": World(jobs=2, slots=1),
     "locks_runners": World(runners=2, crashes=0),
     "locks_people": World(crashes=0, people=1),
+    "reads_echo": World(crashes=0, strays=True),
     "remembers_task": World(crashes=0),
 }
 """Each broken promise, and the smallest world in which it shows."""

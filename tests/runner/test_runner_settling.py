@@ -4,10 +4,11 @@ from itertools import count, repeat
 
 import anyio
 import pytest
-from provider import Reply, lost, refusal, unanswered, unreachable
+from provider import EPOCH, Reply, lost, refusal, unanswered, unreachable
 from world import assert_has_its_clip, gaps, named
 
 from batchrunner.providers.base import Exchange
+from batchrunner.purchase import purchase_id
 from batchrunner.runner import settling
 from batchrunner.settings import Limits
 from batchrunner.states import JobState
@@ -383,3 +384,69 @@ async def test_the_id_of_somebody_elses_task_in_a_spoilt_answer_is_not_taken(wor
     world.provider.knows_purchases = False
     outcome = await world.run(settle=WINDOW)
     assert outcome.counts == {JobState.DONE: 1, JobState.IN_DOUBT: 1}
+
+
+# answers that name somebody else's task
+
+
+def _says(task_of):
+    """Accepted, and the answer names the task of another job."""
+    return Reply(body=lambda p, t: {"id": p.task_of(task_of).id}, sells=True)
+
+
+async def test_two_answers_that_changed_places_end_with_each_job_s_own_clip(world):
+    """Neither task had an owner when its id was heard: only the polls say whose they are."""
+    world = world("a", "b", service=(60.0, 60.0))
+    others = {"task_1": "task_2", "task_2": "task_1"}
+    for key in "ab":
+        world.provider.script.write("submit", key, Reply(body=lambda p, task: {"id": others[task.id]}, sells=True))
+    outcome = await world.run(settle=WINDOW)
+    assert outcome.counts == {JobState.DONE: 2}
+    assert world.provider.sold == {"a": 1, "b": 1}
+    assert all("misattributed" in [moment.event for moment in world.store.history(world.job(key).id)] for key in "ab")
+    for key in "ab":
+        assert_has_its_clip(world, key)
+
+
+@pytest.mark.parametrize("settle", [0.0, WINDOW])
+async def test_a_clip_of_another_purchase_is_never_ours(world, settle):
+    """Somebody else of this account runs batchrunner too, and their task is long finished."""
+    world = world("a")
+    body = {**_body("a"), "client_business_id": purchase_id(EPOCH, 7)}
+    theirs = world.provider.sell(body, ago=300.0)
+    world.provider.script.write("submit", "a", Reply(body={"id": theirs.id}))
+    outcome = await world.run(settle=settle)
+    assert outcome.counts == {JobState.IN_DOUBT: 1}
+    assert world.job("a").task_id is None
+    assert world.store.money(world.batch.id).spent == 0
+
+
+async def test_a_task_under_an_id_that_nobody_knows_is_found_by_its_purchase(world):
+    world = world("a")
+    world.provider.script.write("submit", "a", Reply(body={"id": "task_unheard_of"}, sells=True))
+    outcome = await world.run(settle=WINDOW)
+    assert outcome.counts == {JobState.DONE: 1}
+    assert_has_its_clip(world, "a")
+    assert len(world.provider.tries("a")) == 1
+
+
+async def test_a_task_that_another_job_has_was_bought_and_is_not_sent_again(world):
+    """The look-up proves the purchase; that its task is taken is the other job's mistake, and that one is corrected."""
+    world = world("a", "b", service=(600.0, 600.0), limits=Limits(submit_slots=1))
+    world.provider.script.write("submit", "a", lost(sells=True, takes=1.0))
+    world.provider.script.write("submit", "b", _says("a"))
+    mute = Reply(body=lambda p, task: {"id": task.id, "status": "queued"})
+    world.provider.script.write("poll", "a", then=[mute] * 30)
+    outcome = await world.run(settle=60.0, on_doubt="resend")
+    assert world.provider.sold == {"a": 1, "b": 1}
+    assert outcome.counts == {JobState.DONE: 2}
+
+
+@pytest.mark.parametrize("body", [{}, [], {"data": {}}, {"id": "task_9", "status": "queued"}, b"<html>"], ids=repr)
+async def test_an_answer_about_nothing_is_no_sign_of_absence(world, body):
+    world = world("a", "b", service=(60.0, 60.0))
+    world.provider.script.write("submit", "a", lost(sells=True))
+    world.provider.script.write("poll", "a", *[Reply(body=body)] * 9)
+    outcome = await world.run(settle=60.0, on_doubt="resend")
+    assert outcome.counts == {JobState.DONE: 2}
+    assert world.provider.sold == {"a": 1, "b": 1}

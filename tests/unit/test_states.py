@@ -23,6 +23,7 @@ MOVES = [
     (S.RUNNING, E.FINISHED, S.FETCHING),
     (S.RUNNING, E.TASK_FAILED, S.FAILED),
     (S.RUNNING, E.VANISHED, S.FAILED),
+    (S.RUNNING, E.MISATTRIBUTED, S.IN_DOUBT),
     (S.FETCHING, E.SAVED, S.DONE),
     (S.FETCHING, E.EXPIRED, S.FAILED),
     (S.FETCHING, E.BAD_FILE, S.FAILED),
@@ -85,8 +86,9 @@ def test_only_a_person_moves_a_job_out_of_an_end():
     assert TRANSITIONS[S.DONE] == {E.REOPENED: S.FETCHING}  # what is done is never bought again, not even by a person
 
 
-def test_only_a_submission_can_become_doubtful():
-    assert [(state, event) for state, event, target in MOVES if target is S.IN_DOUBT] == [(S.SUBMITTING, E.UNANSWERED)]
+def test_only_a_submission_or_a_task_of_somebody_else_can_become_doubtful():
+    doubts = [(state, event) for state, event, target in MOVES if target is S.IN_DOUBT]
+    assert doubts == [(S.SUBMITTING, E.UNANSWERED), (S.RUNNING, E.MISATTRIBUTED)]
 
 
 def test_nothing_is_sent_but_what_is_pending():
