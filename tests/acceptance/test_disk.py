@@ -23,7 +23,7 @@ def with_own_disk(world: World, script: str) -> Ended:
 
 def run(*words: str) -> str:
     """The command in a shell script; its exit code and output go to files of this number."""
-    return shlex.join([*BATCHRUNNER, "run", "batch.yaml", "--yes", *words])
+    return shlex.join([*BATCHRUNNER, "run", "batch.yaml", "--yes", "--settle", "0", *words])
 
 
 def test_a_file_where_the_folder_should_be(world: World, server: Server) -> None:

@@ -47,7 +47,7 @@ def test_nothing_is_kept_and_nothing_is_said(world: World, indiscreet: Server, m
     picture(world.cwd / "a.png", "red")
     world.manifest(jobs())
     if mode == "tty":
-        code, text = _at_a_terminal(world, "run", "batch.yaml", "--yes", "--progress", "tty")
+        code, text = _at_a_terminal(world, "run", "batch.yaml", "--yes", "--progress", "tty", "--settle", "0")
     else:
         ended = world.run("--progress", mode)
         code, text = ended.code, ended.text
