@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from batchrunner.model import FrameDialect
 from batchrunner.providers.base import Buyer, Collector
+from batchrunner.providers.http import HttpClient
 from batchrunner.providers.toapis import ToApis, ToApisCollector
 
 from .world import SIGINT, until
 
 
 def test_a_collector_has_no_way_to_submit():
-    assert not isinstance(ToApisCollector(None, endpoint="e"), Buyer)
+    http = HttpClient("https://toapis.example", "sk-nobody-asks")
+    assert not isinstance(ToApisCollector(http, endpoint="e"), Buyer)
     assert not {name for name in dir(ToApisCollector) if name in ("submit", "prepare", "upload")}
     assert issubclass(ToApis, ToApisCollector)
     assert "submit" not in dir(Collector)
-    assert isinstance(ToApis(None, dialect=FrameDialect.URLS, endpoint="e"), Buyer)
+    assert isinstance(ToApis(http, dialect=FrameDialect.URLS, endpoint="e"), Buyer)
 
 
 def test_clips_that_were_deleted_or_damaged_come_back(world, server):
