@@ -129,7 +129,7 @@ valid = st.one_of(
 
 
 @given(body=valid)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_all_that_keeps_the_page_is_taken_as_it_was_meant(body: dict[str, Any]) -> None:
     taken = parse(json.dumps(body).encode())
     assert taken.prompt == body["prompt"]
@@ -153,7 +153,7 @@ bodies = st.fixed_dictionaries(
 
 
 @given(body=bodies | json_values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_json_is_understood_or_refused(body: Any) -> None:
     with suppress(Refusal):
         submission = parse(json.dumps(body).encode())

@@ -51,7 +51,7 @@ def test_long_lines_are_cut_around_the_caret():
     assert cell_len(shown[: shown.index("X")]) == caret.index("^")
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.text(st.characters(exclude_characters="\r\n"), max_size=300), st.data())
 def test_the_caret_always_points_into_what_is_shown(line, data):
     column = data.draw(st.integers(1, len(line) + 1))

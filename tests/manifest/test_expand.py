@@ -120,7 +120,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(ENTRY, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_no_order_changes_a_key(entries, chance):
     before = jobs(*entries)
@@ -216,7 +216,7 @@ def test_a_duplicate_id_names_both_places():
 NASTY = st.text(st.one_of(st.characters(), st.sampled_from('<>:"|?*\\/.- \u202e\u0301conNUL猫😀')), max_size=120)
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(NASTY)
 def test_any_text_becomes_a_safe_path(text):
     path = names.safe_path(text, file=True)

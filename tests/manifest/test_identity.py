@@ -81,7 +81,7 @@ def shuffled(value: Any, chance: Any) -> Any:
     return [shuffled(one, chance) for one in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(ENTRIES, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_the_order_of_keys_in_mappings_changes_nothing(entries, chance):
     written = manifest(entries)
@@ -91,7 +91,7 @@ def test_the_order_of_keys_in_mappings_changes_nothing(entries, chance):
     assert len({job.key for job in before}) == len({job.output.casefold() for job in before}) == len(before)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(ENTRIES, min_size=1, max_size=4), ENTRIES, st.data())
 def test_what_is_inserted_changes_no_other_identity(entries, more, data):
     written = manifest(entries)
@@ -103,7 +103,7 @@ def test_what_is_inserted_changes_no_other_identity(entries, more, data):
     assert before <= identities(expand(inserted))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(ENTRIES, st.data())
 def test_a_row_a_prompt_or_a_value_that_is_inserted_changes_no_other(one, data):
     """Whatever is a list in an entry can grow anywhere; named prompts and dimensions can grow too."""

@@ -250,7 +250,7 @@ def diagnostics_of(data: bytes) -> tuple[Diagnostic, ...]:
         return error.diagnostics or pytest.fail("an error without a diagnostic")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60), st.lists(FRAGMENTS, max_size=25).map("".join)))
 def test_any_file_is_a_manifest_or_a_manifest_error(content):
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
@@ -274,7 +274,7 @@ def paths(value, loc=()):
         yield from paths(part, (*loc, key))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(VALUES, st.booleans())
 def test_every_place_holds_its_own_node(value, flow):
     import yaml

@@ -136,7 +136,7 @@ def test_only_files_below_the_roots_are_read(tmp_path):
 WHOLE = {kind: image(400, 400, kind) for kind in ("PNG", "JPEG")}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(kind=st.sampled_from(sorted(WHOLE)), at=st.integers(8, 2_000), junk=st.binary(max_size=40), cut=st.booleans())
 def test_no_damage_raises(tmp_path_factory, kind, at, junk, cut):
     data = WHOLE[kind]

@@ -43,7 +43,9 @@ def json_row(number):
 
 
 @pytest.mark.parametrize(
-    ("ending", "head", "row"), [("csv", "client,prompt\n", csv_row), ("jsonl", "", json_row)], ids=["csv", "jsonl"]
+    ("ending", "head", "row"),
+    [("csv", "client,prompt\n", csv_row), pytest.param("jsonl", "", json_row, marks=pytest.mark.slow)],
+    ids=["csv", "jsonl"],
 )
 def test_memory_does_not_grow_with_rows(tmp_path, ending, head, row):
     """Rows without a key, whose names need all of them at once, and rows with one. In memory they took 1.3 kB each."""

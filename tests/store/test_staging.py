@@ -74,7 +74,7 @@ def manifests():
 STATES = st.lists(st.sampled_from(list(STEPS)), min_size=6, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(manifests(), STATES), min_size=2, max_size=5),
     st.sampled_from([None, "[a-c]"]),

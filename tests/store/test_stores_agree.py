@@ -213,7 +213,7 @@ def test_the_stores_agree():
     run_state_machine_as_test(
         TwoStores,
         settings=settings(
-            max_examples=40,
+            max_examples=15,
             stateful_step_count=40,
             deadline=None,
             database=None,

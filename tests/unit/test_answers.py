@@ -408,7 +408,7 @@ exchanges = st.builds(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=80)
 @given(exchanges)
 def test_a_poll_of_anything_has_an_outcome(found):
     outcome = poll(found, task_id=OURS, purchase_id=PURCHASE, others=OTHERS, now=NOW)
@@ -431,7 +431,7 @@ def test_a_poll_of_anything_has_an_outcome(found):
         assert (found.status, found.complete) == (200, True)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(exchanges)
 def test_an_upload_of_anything_has_an_outcome(found):
     outcome = upload(found, now=NOW)
@@ -440,7 +440,7 @@ def test_an_upload_of_anything_has_an_outcome(found):
         assert (found.status, found.complete) == (200, True)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(exchanges)
 def test_a_balance_of_anything_has_an_outcome(found):
     outcome = balance(found, now=NOW)

@@ -89,7 +89,7 @@ def test_on_the_emulator_all_goes_faster():
     assert breaker.gives_up(0.59 + 36)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.sampled_from(["lost", "answered", "unsent"]), st.floats(0, 400), st.booleans()), max_size=200)
 )

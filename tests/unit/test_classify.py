@@ -487,7 +487,7 @@ exchanges = st.builds(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=80)
 @given(exchanges)
 def test_every_exchange_has_a_verdict(exchange):
     found = judge(exchange)
@@ -507,7 +507,7 @@ def test_without_a_status_the_body_decides(error, begun):
     assert verdict is V.IN_DOUBT if begun else verdict in {V.UNSENT, V.ACCOUNT_STOP}
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.integers(500, 599).filter(lambda status: status not in (501, 505)), bodies)
 def test_a_server_error_is_in_doubt_unless_it_says_a_documented_refusal(status, body):
     words = body.decode("utf-8", "replace")
@@ -515,7 +515,7 @@ def test_a_server_error_is_in_doubt_unless_it_says_a_documented_refusal(status, 
         assert judge(answered(status, body)).verdict is V.IN_DOUBT
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.integers(200, 299), bodies)
 def test_a_success_without_an_id_is_never_sent_again_on_unknown_words(status, body):
     found = judge(answered(status, body))

@@ -160,7 +160,7 @@ def snapshots(draw):
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(snapshots(), limits)
 def test_no_limit_is_ever_passed(seen, limits):
     found = decide(NOW, seen, limits)
@@ -180,7 +180,7 @@ def test_no_limit_is_ever_passed(seen, limits):
         assert found.fetch + seen.fetches <= limits.downloads
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(snapshots(), limits)
 def test_the_end_is_an_end(seen, limits):
     found = decide(NOW, seen, limits)
@@ -195,7 +195,7 @@ def test_the_end_is_an_end(seen, limits):
             assert seen.next_fetch is None
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(snapshots(), limits)
 def test_nobody_waits_forever(seen, limits):
     """Not finished: then something is begun, or something is busy and will wake us, or there is a time to wake up."""
@@ -207,7 +207,7 @@ def test_nobody_waits_forever(seen, limits):
         assert found.wake_in >= 0
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(snapshots(), limits)
 def test_what_could_be_begun_is_begun(seen, limits):
     """Looking again at once, after what was decided has begun, begins nothing more."""
