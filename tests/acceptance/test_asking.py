@@ -14,6 +14,8 @@ import pytest
 
 from .world import BATCHRUNNER, PATIENCE, Server, World
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "list]"
 """The end of what is asked."""
 

@@ -9,6 +9,8 @@ import pytest
 
 from .world import SIGKILL, until
 
+pytestmark = pytest.mark.slow
+
 PRICES = {"currency": "USD", "per_second": {"720P": 0.1}}
 REFUSED = {
     "on": "submit",

@@ -6,7 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .world import Server, World, until
+
+pytestmark = pytest.mark.slow
 
 PRICES = {"currency": "USD", "per_second": {"720P": 0.1}}
 

@@ -6,7 +6,11 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 
+import pytest
+
 from .world import DATABASE, KEY, until
+
+pytestmark = pytest.mark.slow
 
 PROVE = ("doctor", "--prove-replay", "--every", "0.1")
 

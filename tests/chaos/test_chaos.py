@@ -20,8 +20,12 @@ def run(*words, timeout=240):
     "words",
     [
         pytest.param(("--replay", "signals:1:TERM"), id="SIGTERM"),
-        pytest.param(("--only", "kills, bad day", "--kills", "3"), id="kills on a bad day"),
-        pytest.param(("--only", "kills, stored late", "--kills", "10"), id="kills, purchases are stored late"),
+        pytest.param(("--only", "kills, bad day", "--kills", "3"), id="kills on a bad day", marks=pytest.mark.slow),
+        pytest.param(
+            ("--only", "kills, stored late", "--kills", "10"),
+            id="kills, purchases are stored late",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_sample_breaks_no_promise(words):
