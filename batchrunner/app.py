@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchrunner.errors import UsageError
-from batchrunner.eta import AHEAD, Eta, of_batch
-from batchrunner.forecast import WINDOW, Forecast, forecast
-from batchrunner.manifest import Loaded, Options, Prices, configuration, load_manifest, parse_manifest, prompts_manifest
+from batchrunner.manifest import Loaded, Options, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
 from batchrunner.model import Batch, FrameDialect, Money, WantedJob
 from batchrunner.moments import Window
@@ -23,11 +20,13 @@ from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
-from batchrunner.report.rehearsal import Rehearsal
+from batchrunner.rehearsing import EMULATOR, emulator_prices, rehearsal_of
+from batchrunner.run_request import RunRequest
 from batchrunner.selection import Selection, select
-from batchrunner.session import RunRequest, Session
+from batchrunner.session import Session
 from batchrunner.settings import API_BASE_URL
-from batchrunner.states import IN_FLIGHT, JobState
+from batchrunner.standing import Standing, standing_of
+from batchrunner.states import JobState
 from batchrunner.store.base import Store
 from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.mounts import ALLOW
@@ -39,9 +38,6 @@ DATABASE = Path(".batchrunner/batchrunner.db")
 REHEARSAL_DATABASE = Path(".batchrunner/rehearsal.db")
 REHEARSAL_FOLDER = Path("rehearsal")
 """What the emulator makes never lies among real clips."""
-EMULATOR = "emulator"
-"""Whose tasks a rehearsal makes."""
-EMULATOR_KEY = "sk-emulator-needs-no-key"
 
 
 def now() -> datetime:
@@ -126,7 +122,7 @@ def _loaded(request: RunRequest, environ: Mapping[str, str]) -> Iterator[tuple[L
         _check_selection(loaded, request)
         borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
         if borrows:
-            loaded = replace(loaded, manifest=replace(loaded.manifest, prices=_emulator_prices()))
+            loaded = replace(loaded, manifest=replace(loaded.manifest, prices=emulator_prices()))
         elif _is_capped(request, loaded):
             _check_prices(loaded, environ)
         yield loaded, borrows
@@ -152,7 +148,7 @@ def _session(
 ) -> Session:
     """The folder, the database and what the manifest would change in it; they are closed with the stack."""
     manifest = loaded.manifest
-    rehearsal, rehearse = _rehearsal(request) if request.emulator else (None, None)
+    rehearsal, rehearse = rehearsal_of(request, now=now) if request.emulator else (None, None)
     endpoint = EMULATOR if request.emulator else endpoint_of(environ)
     database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
@@ -241,50 +237,8 @@ async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: Asy
     return ToApis(await stack.enter_async_context(http), dialect=dialect, endpoint=endpoint_of(environ))
 
 
-Connect = Callable[[AsyncExitStack], Awaitable[Provider]]
-
-
-def _rehearsal(request: RunRequest) -> tuple[Rehearsal, Callable[[Path, FrameDialect], Connect]]:
-    """A rehearsal's own account, and how to reach its provider: the emulator in this process, over the same HTTP.
-
-    `UsageError` for a scenario that there is not.
-    """
-    from batchrunner.emulator import scenarios  # it loads a web server, which only a rehearsal needs
-    from batchrunner.emulator.server import Books, Emulator
-
-    config = scenarios.scenario_of(request.scenario).with_seed(request.seed)
-    rehearsal = Rehearsal(scenario=request.scenario, speed=request.speed)
-
-    def close(emulator: Emulator, before: Books, begun: datetime) -> None:
-        books = emulator.books().since(before)
-        # What this machine did after the last task had ended, at its own speed, is no part of what it stands for.
-        busy = emulator.busy_until() - begun.timestamp()
-        rehearsal.seconds = busy if busy > 0 else (now() - begun).total_seconds()
-        rehearsal.accepted, rehearsal.met = books.accepted, books.met
-        rehearsal.billed_usd, rehearsal.refunded_usd = books.billed_usd, books.refunded_usd
-
-    async def connect(database: Path, dialect: FrameDialect, stack: AsyncExitStack) -> Provider:
-        state = database.with_name(database.name + ".emulator")
-        emulator = stack.enter_context(
-            Emulator.start(state_dir=state, speed=request.speed, full_clips=request.full_clips, config=config)
-        )
-        stack.callback(close, emulator, emulator.books(), now())
-        http = await stack.enter_async_context(HttpClient(emulator.base_url, EMULATOR_KEY))
-        return ToApis(http, dialect=dialect, endpoint=EMULATOR)
-
-    return rehearsal, lambda database, dialect: partial(connect, database, dialect)
-
-
 def _is_capped(request: RunRequest, loaded: Loaded) -> bool:
     return request.max_cost is not None or bool(loaded.manifest.caps.given)
-
-
-def _emulator_prices() -> Prices:
-    """What a rehearsal counts with when there is a budget and nobody gave prices."""
-    from batchrunner.emulator.prices import MILLI_USD_PER_SECOND  # as above
-
-    amounts = {key: 1000 * price for key, price in MILLI_USD_PER_SECOND.items()}
-    return Prices(currency="USD", amounts=amounts, per_second=True)
 
 
 def _check_prices(loaded: Loaded, environ: Mapping[str, str]) -> None:
@@ -307,27 +261,6 @@ def endpoint_of(environ: Mapping[str, str]) -> str:
     """Whose tasks a run makes: the API's host; this machine is one host whatever it is called."""
     host = urlsplit(checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)).hostname or ""
     return "localhost" if is_loopback(host) else host
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a batch stands, for `status`."""
-
-    batch: Batch
-    counts: Mapping[JobState, int]
-    dropped: Mapping[JobState, int]
-    """Jobs that the manifest no longer has and that are not final: what was bought is collected all the same."""
-    money: Money
-    eta: Eta | None = None
-    """When it will be finished if it goes on as it goes now; None when nothing is in flight, or too little is known."""
-    at: datetime
-    """The moment that this is about."""
-    failed: frozenset[str] = frozenset()
-    """Why jobs failed."""
-
-
-NOT_FINAL = (*sorted(IN_FLIGHT), JobState.FETCHING)
-"""Bought, or perhaps bought, and not yet ours."""
 
 
 @contextmanager
@@ -374,31 +307,4 @@ def deciding(
 def standing(database: Path | None, name: str | None) -> Standing:
     """Where a batch stands now."""
     with reading(database, name) as (store, batch):
-        at = now()
-        open_jobs = store.jobs(batch.id, states=NOT_FINAL, wanted_only=False)
-        dropped = Counter(job.state for job in open_jobs if not job.wanted)
-        failed = frozenset(job.reason or "" for job in store.jobs(batch.id, states=(JobState.FAILED,)))
-        return Standing(
-            batch=batch,
-            counts=store.counts(batch.id),
-            dropped=dropped,
-            money=store.money(batch.id),
-            eta=_eta(store, batch, at),
-            at=at,
-            failed=failed,
-        )
-
-
-def _eta(store: Store, batch: Batch, at: datetime) -> Eta | None:
-    """As many as are in flight now are taken for as many as there may be; the emulator's seconds are not ours."""
-    if batch.endpoint == EMULATOR or batch.paused:
-        return None
-    running = store.jobs(batch.id, states=(JobState.RUNNING,), wanted_only=False)
-    ages = [(job.request.kind, (at - (job.submitted_at or at)).total_seconds()) for job in running]
-    ahead, waiting = store.kinds_ahead(batch.id, limit=AHEAD), store.counts(batch.id).get(JobState.PENDING, 0)
-    learned: dict[str, Forecast] = {}
-    for kind in ahead.keys() | {kind for kind, _ in ages}:
-        known = forecast(store.service_times(kind, endpoint=batch.endpoint, limit=WINDOW))
-        if known is not None:
-            learned[kind] = known
-    return of_batch(ages, ahead, waiting, learned, places=len(ages)) if ages else None
+        return standing_of(store, batch, at=now(), is_rehearsed=batch.endpoint == EMULATOR)

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from batchrunner import doctor, replay
-from batchrunner.app import DATABASE, EMULATOR, EMULATOR_KEY, deciding, endpoint_of, looking, now
+from batchrunner.app import DATABASE, deciding, endpoint_of, looking, now
 from batchrunner.collection import AT_PROVIDER, Collection, wanted
 from batchrunner.doubts import Desk, doubts
 from batchrunner.errors import BatchrunnerError, UsageError
@@ -20,7 +20,8 @@ from batchrunner.providers.base import Collector, Exchange
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis, ToApisCollector
 from batchrunner.purchase import key_fingerprint
-from batchrunner.session import EMULATOR_SPEED
+from batchrunner.rehearsing import EMULATOR, EMULATOR_KEY
+from batchrunner.run_request import EMULATOR_SPEED
 from batchrunner.settings import API_BASE_URL, Limits
 from batchrunner.states import JobState
 from batchrunner.store.lock import DatabaseLock

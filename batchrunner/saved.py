@@ -17,7 +17,8 @@ from typing import Any
 
 from batchrunner.durable import remove, storage_error, sync_folder
 from batchrunner.errors import UsageError
-from batchrunner.session import RunRequest, Session
+from batchrunner.run_request import RunRequest
+from batchrunner.session import Session
 from batchrunner.store.base import SAMPLE
 
 SCHEMA = "batchrunner/saved-plan@1"

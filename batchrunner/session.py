@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import random
-import shlex
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
 
-from batchrunner import moments, nights, plan, preview
+from batchrunner import nights, plan, preview
 from batchrunner.budget import Caps, Used
 from batchrunner.conduct import conduct
 from batchrunner.diagnostic import Diagnostic
@@ -23,10 +22,10 @@ from batchrunner.durable import write_whole
 from batchrunner.errors import BatchrunnerError, ExitCode, StorageError
 from batchrunner.events import Listener, RunEvent
 from batchrunner.forecast import WINDOW
+from batchrunner.hours import Hours
 from batchrunner.manifest import Manifest
 from batchrunner.media import clips
-from batchrunner.model import Batch, Frame, Job, Money, WantedJob
-from batchrunner.moments import Night, Window
+from batchrunner.model import Batch, Frame, Money
 from batchrunner.nights import Unfinished
 from batchrunner.outputs import OutputFolder, size_of
 from batchrunner.preview import Preview, Priced
@@ -35,94 +34,15 @@ from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary
 from batchrunner.report.rehearsal import Rehearsal
+from batchrunner.run_request import RunRequest
 from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import ASSET_LIFETIME, Limits
 from batchrunner.states import JobState
-from batchrunner.store.base import Comparison, Planned, Purchases, Redo, Store
+from batchrunner.store.base import Comparison, Planned, Purchases, Store
 
 REPORT = "report.html"
-EMULATOR_SPEED = 100.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What the user asked of `run`."""
-
-    manifest: Path | None
-    """None when there are only `prompts`."""
-    prompts: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
-    """`key=value`, above everything that the manifest says."""
-    allowed: tuple[Path, ...] = ()
-    """Folders beside the manifest's that frames and rows may lie in."""
-    database: Path | None = None
-    out: Path | None = None
-    emulator: bool = False
-    scenario: str = "happy"
-    """What a rehearsal meets: a scenario's name, or the path of a file of faults."""
-    speed: float = EMULATOR_SPEED
-    seed: int | None = None
-    """Of a rehearsal; the scenario's own, or 0, when None."""
-    full_clips: bool = False
-    """Of the emulator: in the size that they are billed by."""
-    max_in_flight: int | None = None
-    max_cost: int | None = None
-    """Micro-units."""
-    deadline: time | None = None
-    """End at this time of day; the manifest's `limits.deadline` when None."""
-    max_duration: timedelta | None = None
-    """End after this long; the manifest's `limits.max_duration` when None."""
-    window: Window | None = None
-    """Buy in these hours alone; the manifest's `limits.window` when None."""
-    at_any_time: bool = False
-    """There is no window, whatever the manifest says."""
-    date: date | None = None
-    """What `{date}` stands for; None leaves it to the clock and the window."""
-    limit: int | None = None
-    only: str | None = None
-    tags: tuple[str, ...] = ()
-    redo: tuple[str, ...] = ()
-    """What is paid for again: `changed`, `failed`."""
-    saved: str | None = None
-    """The saved plan that it carries out, by its digest."""
-    settle: float = 0.0
-    canary: bool = True
-    """Whether the first clips of a kind go ahead of the others, as the manifest says."""
-
-    @property
-    def source(self) -> str:
-        """The manifest, or the prompts, as the command named them."""
-        words = [word for prompt in self.prompts for word in ("-p", prompt)]
-        if self.manifest is not None:
-            words = [str(self.manifest)]
-        return shlex.join([*words, *(word for one in self.sets for word in ("--set", one))])
-
-    @property
-    def run_command(self) -> str:
-        """The command that runs it, as far as it says what is bought."""
-        given = (("--only", self.only), ("--limit", self.limit), ("--db", self.database))
-        words = [str(word) for name, value in given if value is not None for word in (name, value)]
-        words += [
-            word
-            for name, values in (("--tag", self.tags), ("--redo", self.redo))
-            for one in values
-            for word in (name, one)
-        ]
-        words += ["--emulator"] if self.emulator else []
-        return " ".join(["batchrunner run", self.source, shlex.join(words)]).rstrip()
-
-    @property
-    def selects(self) -> Callable[[Job | WantedJob | Planned], bool]:
-        """Which jobs the run is about."""
-        return RunOptions(only=self.only, tags=self.tags).selects
-
-    @property
-    def paid_again(self) -> Redo:
-        """The same for the store."""
-        changed, failed = ("changed" in self.redo), ("failed" in self.redo)
-        return Redo(changed=changed, failed=failed, only=self.only, tags=self.tags, limit=self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +92,7 @@ class Session:
     @property
     def needs_provider(self) -> bool:
         """Whether there is anything to send, to collect or to look up."""
-        buys = self.plan.to_send and self.opens_at is None
+        buys = self.plan.to_send and self.hours.opens_at is None
         return bool(buys or self.plan.collecting or (self.plan.in_doubt and self.request.settle))
 
     @property
@@ -183,34 +103,21 @@ class Session:
         return replace(caps, max_cost=min(given, default=None))
 
     @property
-    def window(self) -> Window | None:
-        """The hours in which this run may buy; the option goes above the manifest, which is not about rehearsals."""
-        if self.request.at_any_time:
-            return None
-        return self.request.window or (None if self.request.emulator else self.manifest.window)
-
-    @property
-    def night(self) -> Night | None:
-        """The window that is open now, or else the next; None without any."""
-        return None if self.window is None else moments.night(self.window, self.clock())
-
-    @property
-    def opens_at(self) -> datetime | None:
-        """When the window opens; None while it is open, or without any."""
-        night = self.night
-        return None if night is None or night.is_open(self.clock()) else night.opens
-
-    @property
-    def next_opening(self) -> datetime | None:
-        """When the window opens next; None without any."""
-        if self.window is None or self.night is None:
-            return None
-        return self.opens_at or moments.night(self.window, self.night.closes).opens
+    def hours(self) -> Hours:
+        """When this run may buy and when it ends; the options go above the manifest, whose window is not about rehearsals."""
+        request, manifest = self.request, self.manifest
+        window = request.window or (None if request.emulator else manifest.window)
+        return Hours(
+            window=None if request.at_any_time else window,
+            deadline=request.deadline if request.deadline is not None else manifest.deadline,
+            max_duration=request.max_duration if request.max_duration is not None else manifest.max_duration,
+            now=self.clock(),
+        )
 
     @property
     def waits_for_night(self) -> bool:
         """Whether all that there is to do is to wait until the window opens."""
-        return self.opens_at is not None and bool(self.purchases.clips) and not self.needs_provider
+        return self.hours.opens_at is not None and bool(self.purchases.clips) and not self.needs_provider
 
     @property
     def is_dated(self) -> bool:
@@ -223,16 +130,6 @@ class Session:
         if path is None or day is None or not self.is_dated:
             return []
         return list(nights.unfinished(self.store, self.batch, day=day, manifest=path.absolute()))
-
-    @property
-    def ends_at(self) -> datetime | None:
-        """When this run ends, seen from now: by the options, else the manifest, and at the latest when its night ends."""
-        request, manifest = self.request, self.manifest
-        at = request.deadline if request.deadline is not None else manifest.deadline
-        after = request.max_duration if request.max_duration is not None else manifest.max_duration
-        night = self.night
-        ends = [moments.ends_at(at, after, self.clock()), night.closes if night else None]
-        return min((end for end in ends if end is not None), default=None)
 
     def used(self) -> Used:
         """What counts against the caps today."""
@@ -426,8 +323,8 @@ class Session:
                     canaries=self.manifest.canary if self.request.canary else 0,
                     dialect=self.manifest.frames,
                     exclusive_key=self.manifest.exclusive_key or self.request.emulator,
-                    opens_at=self.opens_at,
-                    deadline=self.ends_at,
+                    opens_at=self.hours.opens_at,
+                    deadline=self.hours.ends_at,
                     settle=self.limits.lasting(self.request.settle),
                     on_doubt=self.manifest.on_doubt,
                     price=lambda job: self.price(job.request.billing_key, job.request.duration),

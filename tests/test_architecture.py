@@ -30,6 +30,8 @@ LAYERS = (
     {"runner.*"},
     {"report.*"},
     {"conduct", "preview"},
+    {"hours", "run_request", "standing"},
+    {"rehearsing"},
     {"session", "collection", "doubts", "doctor", "replay"},
     {"saved"},
     {"app"},

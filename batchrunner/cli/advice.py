@@ -10,6 +10,7 @@ from batchrunner import app
 from batchrunner.cli.words import shown
 from batchrunner.model import Batch, Job
 from batchrunner.nights import date_option
+from batchrunner.rehearsing import EMULATOR
 from batchrunner.report.summary import PAID_FAILURES
 from batchrunner.states import JobState
 
@@ -24,7 +25,7 @@ def run_again(batch: Batch, database: Path | None) -> str:
     """The command that continues a batch."""
     if batch.manifest is None:
         return "the `batchrunner run …` command that began it"
-    emulated = ["--emulator"] if batch.endpoint == app.EMULATOR else []
+    emulated = ["--emulator"] if batch.endpoint == EMULATOR else []
     usual = app.REHEARSAL_DATABASE if emulated else app.DATABASE
     elsewhere = None if database == usual else database
     return command("run", shown(Path(batch.manifest)), *emulated, *date_option(batch.name), database=elsewhere)

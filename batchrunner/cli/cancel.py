@@ -12,9 +12,10 @@ from batchrunner.cli.advice import run_again
 from batchrunner.cli.params import database_option, jobs_argument
 from batchrunner.cli.words import plural, say
 from batchrunner.errors import ExitCode
+from batchrunner.standing import NOT_FINAL
 from batchrunner.states import JobState
 
-OPEN = (*app.NOT_FINAL, JobState.PENDING)
+OPEN = (*NOT_FINAL, JobState.PENDING)
 
 
 @click.command()
@@ -25,7 +26,7 @@ def command(words: tuple[str, ...], note: str, database: Path | None) -> ExitCod
     """Send nothing more of a BATCH, or of some JOBs of it (keys or globs). What is in flight is paid for and still collected."""
     with app.deciding(database, words, states=OPEN) as (store, found):
         waiting = [job for job in found.jobs if job.state is JobState.PENDING]
-        flying = [job for job in found.jobs if job.state in app.NOT_FINAL]
+        flying = [job for job in found.jobs if job.state in NOT_FINAL]
         with store.transaction():
             cancelled = sum(store.record_cancelled(job.id, note=note, now=app.now()) for job in waiting)
     batch = found.batch

@@ -14,7 +14,7 @@ from batchrunner.diagnostic import Diagnostic
 from batchrunner.errors import ExitCode, ManifestError
 from batchrunner.manifest import Loaded
 from batchrunner.manifest.diagnostics import render_github, render_json, render_text
-from batchrunner.session import RunRequest
+from batchrunner.run_request import RunRequest
 
 _RENDER = {"text": render_text, "json": render_json, "github": render_github}
 

@@ -79,7 +79,7 @@ def _stopped(session: Session, report: Report) -> Iterator[str]:
         Stop.SIGINT: "by Ctrl-C",
         Stop.SIGTERM: "by a signal",
         Stop.DEADLINE: f"by the deadline{_unsent(report)}",
-        Stop.WINDOW: f"outside of the window {session.window}: nothing was bought",
+        Stop.WINDOW: f"outside of the window {session.hours.window}: nothing was bought",
         Stop.STORAGE: "the disk cannot take more",
         Stop.ACCOUNT: "the account: nothing more is bought, every waiting job keeps its place",
         Stop.PROVIDER: "the provider does not answer",
@@ -123,7 +123,7 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
 
 def _another_time(session: Session, again: str) -> Iterator[str]:
     """How a run goes on that its deadline or its window has stopped."""
-    opens_at = session.next_opening
+    opens_at = session.hours.next_opening
     begun = any(session.counts().values())
     if session.is_dated and session.request.date is None and begun:
         again = f"{again} {shlex.join(date_option(session.batch.name))}"  # the next night is another batch

@@ -19,6 +19,7 @@ from batchrunner.cli.tables import csv_line
 from batchrunner.cli.words import printable, put, say, shown
 from batchrunner.errors import ExitCode
 from batchrunner.model import Job
+from batchrunner.standing import NOT_FINAL
 from batchrunner.states import JobState
 
 FIELDS = ("key", "state", "reason", "task_id", "attempts", "output", "price", "prompt", "message")
@@ -34,7 +35,7 @@ def command(batch: str | None, database: Path | None, state: str | None, form: s
     states = (JobState(state),) if state else ()
     with app.reading(database, batch) as (store, found):
         # What is open is never hidden, not even when the manifest has dropped it.
-        dropped_too = any(one in app.NOT_FINAL for one in states)
+        dropped_too = any(one in NOT_FINAL for one in states)
         jobs = store.jobs(found.id, states=states, wanted_only=not dropped_too)
         reasons: dict[JobState, set[str]] = {}
         if form == "table":

@@ -28,7 +28,8 @@ from batchrunner.manifest.diagnostics import render_text
 from batchrunner.model import WantedJob
 from batchrunner.preview import Preview
 from batchrunner.request import canonical
-from batchrunner.session import RunRequest, Session
+from batchrunner.run_request import RunRequest
+from batchrunner.session import Session
 
 EMULATED = "Compare with the rehearsals' database, and count with the emulator's prices where there are none."
 

@@ -33,7 +33,8 @@ from batchrunner.cli.words import say, shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
 from batchrunner.moments import Window
-from batchrunner.session import EMULATOR_SPEED, Report, RunRequest, Session
+from batchrunner.run_request import EMULATOR_SPEED, RunRequest
+from batchrunner.session import Report, Session
 
 SETTLE_HELP = "How long submissions in doubt are looked for before a verdict, such as 5m [15m]; 0: hold them at once."
 
@@ -193,7 +194,7 @@ def _agreed(session: Session, *, yes: bool, mode: str) -> str:
             say(line, err=True)
     if session.needs_provider:
         session.check_account()
-    if not session.purchases.clips or session.opens_at is not None or session.request.emulator or yes:
+    if not session.purchases.clips or session.hours.opens_at is not None or session.request.emulator or yes:
         return YES
     while (answer := _ask(session)) == LIST:
         for line in screen.listing(session):

@@ -55,9 +55,9 @@ def lines(session: Session, shown: Preview) -> Iterator[str]:
     if bought.clips:
         yield from _purchase_lines(session, shown)
     yield from _budget_lines(session, shown)
-    if session.opens_at is not None and bought.clips:
-        opens = f"{session.opens_at.astimezone():%a %Y-%m-%d %H:%M}"
-        yield f"  nothing is bought before {opens}, when the window {session.window} opens"
+    if session.hours.opens_at is not None and bought.clips:
+        opens = f"{session.hours.opens_at.astimezone():%a %Y-%m-%d %H:%M}"
+        yield f"  nothing is bought before {opens}, when the window {session.hours.window} opens"
     yield from _unfinished_nights(session)
 
 

@@ -15,6 +15,7 @@ from batchrunner.cli.params import batch_argument, database_option
 from batchrunner.cli.words import put
 from batchrunner.errors import ExitCode
 from batchrunner.report import summary
+from batchrunner.standing import NOT_FINAL, Standing
 from batchrunner.states import JobState
 
 
@@ -57,12 +58,12 @@ def command(batch: str | None, database: Path | None, as_json: bool) -> ExitCode
     return ExitCode.DONE
 
 
-def _helping(standing: app.Standing, database: Path | None) -> Iterator[tuple[str, str]]:
+def _helping(standing: Standing, database: Path | None) -> Iterator[tuple[str, str]]:
     """What comes next: what is free of charge before what is paid for."""
     batch, counts = standing.batch, Counter(standing.counts) + Counter(standing.dropped)
     if counts[JobState.IN_DOUBT]:
         yield from after_doubts(batch.name, database)
-    if sum(counts[state] for state in (*app.NOT_FINAL, JobState.PENDING)) - counts[JobState.IN_DOUBT]:
+    if sum(counts[state] for state in (*NOT_FINAL, JobState.PENDING)) - counts[JobState.IN_DOUBT]:
         yield run_again(batch, database), "continues it"
     if counts[JobState.FAILED]:
         yield from after_failures(batch.name, standing.failed, database)

@@ -7,7 +7,7 @@ import pytest
 
 from batchrunner import app, moments
 from batchrunner.moments import Window
-from batchrunner.session import RunRequest
+from batchrunner.run_request import RunRequest
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -118,7 +118,7 @@ def test_an_option_goes_above_the_manifest(tmp_path, monkeypatch):
     def ends_in(**options):
         with app.open_run(RunRequest(manifest=manifest, emulator=True, **options), {}) as session:
             session.clock = lambda: NOON
-            return session.ends_at - NOON
+            return session.hours.ends_at - NOON
 
     assert ends_in() == timedelta(seconds=90)
     assert ends_in(max_duration=timedelta(seconds=5)) == timedelta(seconds=5)
