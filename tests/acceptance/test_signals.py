@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_what_is_under_way_is_recorded(world: World, serve: Callable[..., Server
     books.audit_files(world, server)
 
 
+@pytest.fixture
+def heeds_hangup() -> Iterator[None]:
+    """What is started hears a hangup, even where the tests themselves run under `nohup`, which it would inherit."""
+    before = signal.signal(SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeds_hangup")
 @pytest.mark.parametrize(("command", "code"), [([], 143), (["nohup"], 0)], ids=["a closed terminal", "nohup"])
 def test_a_closed_terminal_ends_a_run_unless_it_was_told_to_stay(
     world: World, serve: Callable[..., Server], command: list[str], code: int
