@@ -1,4 +1,4 @@
-"""Rows, pairs, chains, prompts, matrices and takes: the worked examples, and every mistake at the value that made it."""
+"""Rows, pairs, chains, prompts, matrices and takes, and every mistake at the value that made it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from worked_examples import CLIENT
 
 from batchrunner.diagnostic import Severity
 from batchrunner.errors import ManifestError
@@ -60,78 +61,6 @@ def mistakes(text: str, *sets: str, **files: str | bytes) -> list[str]:
     return [f"{one} | {one.help}" for one in errors]
 
 
-# the worked examples of the language's design
-
-
-def test_hello(folder):
-    write({"frames/shot1_first.png": b"", "frames/shot1_last.png": b""})
-    found = load(
-        "jobs:\n"
-        "  - prompt: 一只金色的猫咪在阳光下的草地上奔跑，慢动作，电影质感\n"
-        "  - prompt: 雨夜东京街头，霓虹灯倒映在湿润地面上，电影镜头\n    mode: pro\n    duration: 10\n"
-        "  - id: day-to-night\n    prompt: 城市从白天自然过渡到夜晚\n"
-        "    frames: {first: frames/shot1_first.png, last: frames/shot1_last.png}\n"
-    ).jobs
-    assert [job.key.rpartition("-")[0] for job in found[:2]] == [
-        "一只金色的猫咪在阳光下的草地上奔",
-        "雨夜东京街头-霓虹灯倒映在湿润地",
-    ]
-    assert (found[2].key, found[2].output) == ("day-to-night", "day-to-night.mp4")
-    assert sum(job.request.duration for job in found) == 20
-
-
-PAIRS = """\
-version: 1
-name: lantern-festival
-vars: {style: "电影质感，柔和光线"}
-defaults: {mode: std, duration: 5, aspect_ratio: 9:16}
-output: {dir: "out/{name}", filename: "{shot}_{mode}_t{take}.mp4"}
-jobs:
-  - id: pairs
-    from:
-      pairs: {dir: frames, first: "{shot}_first.png", last: "{shot}_last.png"}
-    prompt: 镜头从首帧平滑过渡到尾帧，{style}，{shot}
-    matrix: {mode: [std, pro]}
-    takes: 2
-  - id: board
-    from:
-      chain: {glob: "keyframes/*.png", loop: true}
-    prompt: 从 {from_stem} 到 {to_stem} 的转场，{style}
-    output: {filename: "board_{from_stem}-{to_stem}.mp4"}
-"""
-
-
-def test_frame_pairs_and_a_storyboard(folder):
-    write({f"frames/shot{n}_{side}.png": b"" for n in (10, 1, 2, 3) for side in ("first", "last")})
-    write({f"keyframes/{name}.png": b"" for name in ("k1", "k2", "k10", "k3")})
-    loaded = load(PAIRS)
-    found = loaded.jobs
-    assert loaded.manifest.output_dir == "out/lantern-festival"
-    assert loaded.warnings == ()
-    assert [job.key for job in found] == [
-        f"pairs/shot{shot}/{mode}/t{take}" for shot in (1, 2, 3, 10) for mode in ("std", "pro") for take in (1, 2)
-    ] + ["board/k1-k2", "board/k2-k3", "board/k3-k10", "board/k10-k1"]
-    assert [job.output for job in found[:2]] == ["shot1_std_t1.mp4", "shot1_std_t2.mp4"]
-    assert found[-1].output == "board_k10-k1.mp4"
-    assert [Path(frame.source).name for frame in found[-1].request.frames] == ["k10.png", "k1.png"]
-    assert found[0].request.prompt == "镜头从首帧平滑过渡到尾帧，电影质感，柔和光线，shot1"
-    seconds = {key: sum(j.request.duration for j in found if j.request.billing_key == key) for key in ("720P", "1080P")}
-    assert seconds == {"720P": 60, "1080P": 40}
-    assert found[0].fingerprint == found[1].fingerprint != found[2].fingerprint
-
-
-CLIENT = """\
-version: 1
-name: client-reel
-defaults: {mode: std, aspect_ratio: 16:9}
-jobs:
-  - id: reel
-    from:
-      csv: shots.csv
-      columns: {镜号: key, 提示词: prompt, 首帧: first, 尾帧: last, 时长: duration, 模式: mode, 客户: client}
-    output: {dir: "out/{client}", filename: "{row}.mp4"}
-    metadata: {project: reel-2026}
-"""
 SHOTS = '镜号,提示词,首帧,尾帧,时长,模式,客户\r\nS01,"雨夜，街头, ""霓虹""",,,5,,ACME\r\nS02,猫,,,10,pro,ACME\r\nS03,"多行\n提示",,,15,,Globex\r\n'
 
 
@@ -149,40 +78,6 @@ def test_a_client_s_table(folder, encoding):
     assert [(request.duration, request.mode.value) for request in requests] == [(5, "std"), (10, "pro"), (15, "std")]
     assert [one.code for one in loaded.warnings] == (["SRC404"] if encoding == "gb18030" else [])
     assert [str(job.place) for job in loaded.jobs] == ["shots.csv:2:1", "shots.csv:3:1", "shots.csv:4:1"]
-
-
-ADS = """\
-version: 1
-name: ad-test
-vars: {product: 无线耳机}
-limits: {max_in_flight: 6, max_jobs: 200}
-jobs:
-  - id: ad
-    prompts:
-      hero: "{product}悬浮在{scene}中，{move}"
-      macro: "{product}微距特写，{scene}，{move}"
-    matrix:
-      scene: [极简白色空间, 雨夜霓虹街头, 清晨森林]
-      move: [镜头缓慢环绕, 镜头快速推进]
-      aspect_ratio: [16:9, 9:16, 1:1]
-      duration: [5, 15]
-    exclude:
-      - {aspect_ratio: 1:1, duration: 15}
-      - {scene: 清晨森林, move: 镜头快速推进}
-    key: "{prompt_key}/{scene}/{move}/{aspect_ratio}-{duration}s"
-    output: {filename: "{slug}.mp4"}
-    tags: [nightly, ab-test]
-"""
-
-
-def test_an_ad_matrix(folder):
-    found = load(ADS).jobs
-    assert (len(found), sum(job.request.duration for job in found)) == (50, 450)
-    assert found[0].key == "hero/极简白色空间/镜头缓慢环绕/16:9-5s"
-    assert found[0].output == "hero-极简白色空间-镜头缓慢环绕-16x9-5s.mp4"
-    assert found[0].tags == ("nightly", "ab-test")
-    assert found[0].request.prompt == "无线耳机悬浮在极简白色空间中，镜头缓慢环绕"
-    assert len({job.output for job in found}) == 50
 
 
 # what multiplies, and in which order
