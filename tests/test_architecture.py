@@ -19,7 +19,15 @@ LAYERS = (
     {"states", "forecast"},
     {"model"},
     {"eta"},
-    {"settings", "request", "purchase", "envelope", "events", "budget", "moments", "units"},
+    {"settings", "request", "purchase", "envelope", "events", "budget", "moments", "units", "store.comparison"},
+    {
+        "store.batches",
+        "store.planning",
+        "store.questions",
+        "store.books",
+        "store.evidence",
+        "store.transitions",
+    },
     {"providers.base", "store.base", "pacing", "polling", "breaker", "matrix"},
     {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
     {"selection", "nights", "costs", "calibrate", "takes"},
@@ -46,7 +54,9 @@ ONLY = {"emulator": {"errors", "locking"}}
 NEVER = {
     "runner": (
         "store.sqlite",
+        "store.connection",
         "store.memory",
+        "store.tables",
         "store.connect",
         "providers.http",
         "providers.addresses",

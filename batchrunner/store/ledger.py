@@ -41,6 +41,9 @@ OUTCOMES: dict[JobEvent, str] = {
 }
 """The outcome of an attempt after each of these events."""
 
+COUNTED = {JobEvent.CLAIMED: 1, JobEvent.RETURNED: -1}
+"""What each event does to a job's count of attempts: what came back unbought was none."""
+
 EXPLAINED = frozenset({JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.CANCELLED, JobEvent.RETRIED, JobEvent.REOPENED})
 """Events that rest on evidence or on a person's word: none is recorded without a note that names it."""
 UNEXPLAINED = "the note must name the evidence or the person"

@@ -8,11 +8,12 @@ from datetime import date, datetime
 from batchrunner.budget import Used, month
 from batchrunner.model import LedgerEntry, Money
 from batchrunner.store.ledger import Charge
-from batchrunner.store.tables import Booked, Row, Tables
+from batchrunner.store.memory_questions import Questions
+from batchrunner.store.tables import Booked, Row
 
 
-class Books(Tables):
-    """The questions of the port that are about money."""
+class Books(Questions):
+    """The port's part of the same name."""
 
     def money(self, batch_id: int) -> Money:
         charged = [a for a in self._attempts.values() if a.batch_id == batch_id and a.charge != Charge.RELEASED]

@@ -1,13 +1,11 @@
-"""What settles doubts, in memory: readings of the balance, and the purchases that have to explain them."""
+"""What is known of a provider, in memory: readings of the balance and what explains them, verdicts, proofs, uploads."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from batchrunner.model import Purchase, Reading
+from batchrunner.model import Asset, Purchase, Reading, ReplayProof
 from batchrunner.states import JobEvent, JobState
 from batchrunner.store.tables import Booked, Tables
 
@@ -15,7 +13,7 @@ _NOTHING_BOUGHT = (JobEvent.RETURNED, JobEvent.REFUSED, JobEvent.ABSENT)
 
 
 class Evidence(Tables):
-    """The verbs and questions of the port that settling needs."""
+    """The port's part of the same name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,9 +47,6 @@ class Evidence(Tables):
             if self._batches[one.batch_id].endpoint == endpoint and one.outcome not in _NOTHING_BOUGHT
         ]
 
-    def waiting_kinds(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[str, int]:
-        return dict(Counter(job.request.kind for job in self._matching(batch_id, JobState.PENDING, only, tags)))
-
     def verdicts(self, endpoint: str) -> dict[str, str | None]:
         return {kind: wrong for (place, kind), wrong in self._verdicts.items() if place == endpoint}
 
@@ -77,6 +72,24 @@ class Evidence(Tables):
         with self.transaction():
             self._place(replace(row, job=replace(row.job, message=message)))
         return True
+
+    def salt(self) -> bytes:
+        return b"the salt in memory"
+
+    def replay_proof(self, *, base_url: str, model: str, key: str) -> ReplayProof | None:
+        return self._proofs.get((base_url, model, key))
+
+    def record_proof(self, proof: ReplayProof) -> None:
+        with self.transaction():
+            self._put(self._proofs, (proof.base_url, proof.model, proof.key), proof)
+
+    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
+        return self._assets.get((sha256, endpoint))
+
+    def record_asset(self, asset: Asset) -> None:
+        if "?" not in asset.url:
+            with self.transaction():
+                self._put(self._assets, (asset.sha256, asset.endpoint), asset)
 
 
 def _is_prompt(one: Booked) -> bool:

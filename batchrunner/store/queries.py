@@ -1,43 +1,28 @@
-"""What can be asked of the database, on a writer's connection or a reader's, and the transactions around it.
-
-One lock guards the connection: a question from another thread waits until the transaction under way is decided, so
-nobody sees what may yet be undone. Ask through `Writer.run` where the event loop must not wait for that.
-"""
+"""What is asked of the jobs in SQLite, on a writer's connection or a reader's."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from datetime import datetime
 from heapq import merge
-from pathlib import Path
-from typing import Any
 
-from batchrunner.errors import StorageError
-from batchrunner.model import Asset, Attempt, Batch, Job, Moment, ReplayProof
+from batchrunner.model import Attempt, Job, Moment
 from batchrunner.states import IN_FLIGHT, JobState
-from batchrunner.store.base import NOTHING, StoredJob, Without
-from batchrunner.store.faults import storage_fault, told_as_storage_error
+from batchrunner.store.comparison import StoredJob
+from batchrunner.store.connection import Connection
+from batchrunner.store.questions import NOTHING, Without
 from batchrunner.store.rows import (
-    BATCH_COLUMNS,
     JOB_COLUMNS,
     STORED_JOB_COLUMNS,
-    to_asset,
+    read,
     to_attempt,
-    to_batch,
     to_job,
     to_list,
-    to_moment,
-    to_proof,
-    to_stored_job,
     to_text,
     to_time,
 )
 
-KIND = "billing_key || ' ' || seconds || ' ' || json_array_length(request, '$.frames')"
-"""`VideoRequest.kind` of a job."""
 PAGE = 1000
 """Rows that are read at once; between pages the connection is free and the WAL may be reset."""
 
@@ -59,80 +44,8 @@ ALLOWED = f"""
 """Jobs that may be sent now; its parameters are `_held`'s."""
 
 
-class Connection:
-    """A guarded connection: errors are told as `StorageError`, transactions nest."""
-
-    _begin = "BEGIN"  # a reader's: one snapshot for every question inside
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
-        self._lock = threading.RLock()
-        self._depth = 0
-
-    def close(self) -> None:
-        with self._lock, told_as_storage_error(self._path):
-            self._connection.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is durable together when the block ends, or undone when it raises; blocks may nest."""
-        with self._lock:
-            outermost = self._depth == 0
-            if not outermost and not self._connection.in_transaction:
-                # SQLite undid everything by itself (disk full, say); a savepoint now would commit alone
-                raise StorageError(
-                    f"{self._path} undid the step under way after an error; nothing of it is recorded",
-                    fix="see the error before this one, then run the same command again",
-                )
-            self._run(self._begin if outermost else "SAVEPOINT step")
-            self._depth += 1
-            try:
-                yield
-                self._run("COMMIT" if outermost else "RELEASE step")
-            except BaseException:
-                self._undo(outermost=outermost)
-                raise
-            finally:
-                self._depth -= 1
-
-    def _undo(self, *, outermost: bool) -> None:
-        with suppress(sqlite3.Error):  # where SQLite undid it already, there is nothing left to undo
-            if outermost:
-                self._connection.execute("ROLLBACK")
-            else:
-                self._connection.execute("ROLLBACK TO step")
-                self._connection.execute("RELEASE step")
-
-    def _run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
-        with self._lock:
-            try:
-                return self._connection.execute(sql, parameters)
-            except sqlite3.Error as error:
-                raise storage_fault(error, self._path) from error
-
-    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        with self._lock, told_as_storage_error(self._path):
-            return self._connection.execute(sql, parameters).fetchall()
-
-    def _row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
-        return next(iter(self._rows(sql, parameters)), None)
-
-
 class Questions(Connection):
-    """The reading half of the port."""
-
-    def batch(self, name: str) -> Batch | None:
-        row = self._row(f"SELECT {BATCH_COLUMNS} FROM batches WHERE name = ?", (name,))
-        return None if row is None else to_batch(row)
-
-    def batches(self) -> list[Batch]:
-        worked_on = "coalesce((SELECT max(started_at) FROM runs WHERE batch_id = batches.id), created_at)"
-        rows = self._rows(f"SELECT {BATCH_COLUMNS} FROM batches ORDER BY {worked_on} DESC, id DESC")
-        return [to_batch(row) for row in rows]
-
-    def has_run(self, batch_id: int, plan: str) -> bool:
-        return self._row("SELECT 1 FROM runs WHERE batch_id = ? AND plan = ?", (batch_id, plan)) is not None
+    """The port's part of the same name."""
 
     def job(self, job_id: int) -> Job:
         row = self._row(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?", (job_id,))
@@ -150,7 +63,7 @@ class Questions(Connection):
         return ((row["key"], row["clip_path"]) for row in rows)
 
     def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
-        return map(to_stored_job, self._in_order(STORED_JOB_COLUMNS, batch_id, tuple(JobState), (1, 0)))
+        return (read(StoredJob, row) for row in self._in_order(STORED_JOB_COLUMNS, batch_id, tuple(JobState), (1, 0)))
 
     def _in_order(
         self, columns: str, batch_id: int, states: Iterable[JobState], wanted: Iterable[int]
@@ -227,7 +140,13 @@ class Questions(Connection):
         return [to_attempt(row) for row in rows]
 
     def history(self, job_id: int) -> list[Moment]:
-        return [to_moment(row) for row in self._rows("SELECT * FROM events WHERE job_id = ? ORDER BY id", (job_id,))]
+        return [
+            read(Moment, row)
+            for row in self._rows(
+                "SELECT at, event, from_state AS source, to_state AS target, note FROM events WHERE job_id = ? ORDER BY id",
+                (job_id,),
+            )
+        ]
 
     def past_durations(self, billing_key: str, seconds: int, *, endpoint: str, limit: int) -> list[float]:
         sql = f"""
@@ -261,17 +180,12 @@ class Questions(Connection):
         rows = self._rows(sql, (batch_id, *selection(only, tags), limit))
         return {row["kind"]: row["jobs"] for row in rows}
 
-    def salt(self) -> bytes:
-        return bytes(self._rows("SELECT salt FROM salts")[0]["salt"])
-
-    def replay_proof(self, *, base_url: str, model: str, key: str) -> ReplayProof | None:
-        sql = "SELECT * FROM replay_proofs WHERE base_url = ? AND model = ? AND key = ? ORDER BY id DESC LIMIT 1"
-        row = self._row(sql, (base_url, model, key))
-        return None if row is None else to_proof(row)
-
-    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
-        row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))
-        return None if row is None else to_asset(row)
+    def waiting_kinds(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[str, int]:
+        sql = f"""
+            SELECT {KIND} AS kind, count(*) AS jobs FROM jobs
+            WHERE batch_id = ? AND wanted = 1 AND state = 'pending' AND {SELECTED} GROUP BY 1
+        """
+        return {row["kind"]: row["jobs"] for row in self._rows(sql, (batch_id, *selection(only, tags)))}
 
 
 def _held(without: Without) -> tuple[str | None, ...]:

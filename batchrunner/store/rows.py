@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any, TypeVar
 
 from batchrunner import request as requests
-from batchrunner.model import Answer, Asset, Attempt, Batch, Clip, Job, Moment, ReplayProof, WantedJob
+from batchrunner.model import Answer, Attempt, Clip, Job, WantedJob
 from batchrunner.states import JobState
-from batchrunner.store.base import StoredJob
 
 _CHARGED = "FROM attempts WHERE job_id = jobs.id AND charge <> 'released'"
-BATCH_COLUMNS = "id, name, endpoint, paused_reason, paused_message, currency, manifest, folder"
+BATCH_COLUMNS = "id, name, endpoint, paused_reason AS paused, paused_message, currency, manifest, folder"
 JOB_COLUMNS = f"""
     id, key, fingerprint, state, request, output, reason, message, attempts, not_before, purchase_id, task_id,
     provider_status, progress, submitted_at, expires_at, wanted, position, tags,
@@ -64,98 +65,47 @@ def to_words(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
-def to_batch(row: sqlite3.Row) -> Batch:
-    return Batch(
-        id=row["id"],
-        name=row["name"],
-        endpoint=row["endpoint"],
-        paused=row["paused_reason"],
-        paused_message=row["paused_message"],
-        currency=row["currency"],
-        manifest=row["manifest"],
-        folder=row["folder"],
-    )
+T = TypeVar("T")
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("not_before", "submitted_at", "expires_at", "uploaded_at"), to_time),
+    **dict.fromkeys(("at", "intended_at", "answered_at", "settled_at", "proved_at"), to_time),
+    **dict.fromkeys(("wanted", "paid", "holds", "sound", "prompt", "is_last", "is_rerolled"), bool),
+    "day": date.fromisoformat,
+    "state": JobState,
+    "request": requests.from_json,
+    "tags": to_words,
+}
+"""How a column becomes the field of its name, where it is not the same already."""
+
+
+@cache
+def _readers(kind: Any) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    return tuple((field.name, _READ.get(field.name)) for field in fields(kind))
+
+
+def read(kind: type[T], row: sqlite3.Row, /, **known: Any) -> T:
+    """A value of the model: for each of its fields that is not `known` the row has a column of that name."""
+    hashable: Any = kind
+    for name, convert in _readers(hashable):
+        if name not in known:
+            known[name] = row[name] if convert is None else convert(row[name])
+    return kind(**known)
 
 
 def to_attempt(row: sqlite3.Row) -> Attempt:
-    answer = Answer(
-        rule=row["rule"] or "",
-        body_started=row["body_started"] != 0,
-        http_status=row["http_status"],
-        code=row["code"],
-        message=row["message"],
-        request_id=row["request_id"],
-        candidate=row["candidate"],
-    )
-    return Attempt(
-        number=row["number"],
-        purchase_id=row["purchase_id"],
-        outcome=row["outcome"],
-        charge=row["charge"],
-        price=row["price"],
-        body_sha256=row["body_sha256"],
-        intended_at=datetime.fromisoformat(row["intended_at"]),
-        answered_at=to_time(row["answered_at"]),
-        answer=answer if row["rule"] else None,
-        task_id=row["task_id"],
-    )
-
-
-def to_proof(row: sqlite3.Row) -> ReplayProof:
-    return ReplayProof(
-        base_url=row["base_url"],
-        model=row["model"],
-        key=row["key"],
-        proved_at=datetime.fromisoformat(row["proved_at"]),
-        holds=bool(row["holds"]),
-        note=row["note"],
-    )
-
-
-def to_moment(row: sqlite3.Row) -> Moment:
-    return Moment(
-        at=datetime.fromisoformat(row["at"]),
-        event=row["event"],
-        source=row["from_state"],
-        target=row["to_state"],
-        note=row["note"],
-    )
+    answer = None
+    if row["rule"]:
+        answer = read(Answer, row, body_started=row["body_started"] != 0)
+    return read(Attempt, row, answer=answer)
 
 
 def to_job(row: sqlite3.Row) -> Job:
-    return Job(
-        id=row["id"],
-        key=row["key"],
-        fingerprint=row["fingerprint"],
-        state=JobState(row["state"]),
-        request=requests.from_json(row["request"]),
-        output=row["output"],
-        reason=row["reason"],
-        message=row["message"],
-        attempts=row["attempts"],
-        not_before=to_time(row["not_before"]),
-        purchase_id=row["purchase_id"],
-        task_id=row["task_id"],
-        provider_status=row["provider_status"],
-        progress=row["progress"],
-        submitted_at=to_time(row["submitted_at"]),
-        expires_at=to_time(row["expires_at"]),
-        clip=_to_clip(row),
-        price=row["price"],
-        wanted=bool(row["wanted"]),
-        tags=to_words(row["tags"]),
-    )
+    return read(Job, row, clip=_to_clip(row))
 
 
 def to_wanted(row: sqlite3.Row) -> WantedJob:
-    return WantedJob(
-        key=row["key"],
-        fingerprint=row["fingerprint"],
-        request=requests.from_json(row["request"]),
-        output=row["output"],
-        position=row["position"],
-        tags=to_words(row["tags"]),
-    )
+    return read(WantedJob, row, place=None)
 
 
 def _to_clip(row: sqlite3.Row) -> Clip | None:
@@ -210,21 +160,3 @@ def answer_columns(answer: Answer) -> dict[str, Any]:
         "request_id": answer.request_id,
         "candidate": answer.candidate,
     }
-
-
-def to_stored_job(row: sqlite3.Row) -> StoredJob:
-    return StoredJob(
-        id=row["id"],
-        key=row["key"],
-        fingerprint=row["fingerprint"],
-        state=JobState(row["state"]),
-        attempts=row["attempts"],
-        output=row["output"],
-        wanted=bool(row["wanted"]),
-        paid=bool(row["paid"]),
-    )
-
-
-def to_asset(row: sqlite3.Row) -> Asset:
-    uploaded_at = datetime.fromisoformat(row["uploaded_at"])
-    return Asset(sha256=row["sha256"], endpoint=row["endpoint"], url=row["url"], uploaded_at=uploaded_at)

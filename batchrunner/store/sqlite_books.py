@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
 from batchrunner.budget import Used, month
 from batchrunner.model import LedgerEntry, Money
-from batchrunner.states import JobState
 from batchrunner.store.ledger import Charge
 from batchrunner.store.queries import Questions
-from batchrunner.store.rows import to_text, to_time, to_words
+from batchrunner.store.rows import read, to_text
 
 _LEDGER = """
     SELECT attempts.*, batches.name AS batch, jobs.key, jobs.state, jobs.reason, jobs.wanted,
@@ -27,7 +25,7 @@ PAGE = 1000
 
 
 class Books(Questions):
-    """The questions of the port that are about money."""
+    """The port's part of the same name."""
 
     def money(self, batch_id: int) -> Money:
         sql = (
@@ -71,31 +69,5 @@ class Books(Questions):
     ) -> Iterator[LedgerEntry]:
         last = 0
         while rows := self._rows(_LEDGER, (batch_id, to_text(since), last, endpoint, PAGE)):
-            yield from map(_to_entry, rows)
+            yield from (read(LedgerEntry, row, currency=row["currency"] or None) for row in rows)
             last = rows[-1]["id"]
-
-
-def _to_entry(row: sqlite3.Row) -> LedgerEntry:
-    return LedgerEntry(
-        batch=row["batch"],
-        key=row["key"],
-        number=row["number"],
-        purchase_id=row["purchase_id"],
-        task_id=row["task_id"],
-        billing_key=row["billing_key"],
-        seconds=row["seconds"],
-        price=row["price"],
-        currency=row["currency"] or None,
-        charge=row["charge"],
-        outcome=row["outcome"],
-        intended_at=datetime.fromisoformat(row["intended_at"]),
-        answered_at=to_time(row["answered_at"]),
-        settled_at=to_time(row["settled_at"]),
-        day=date.fromisoformat(row["day"]),
-        tags=to_words(row["tags"]),
-        state=JobState(row["state"]),
-        reason=row["reason"],
-        wanted=bool(row["wanted"]),
-        is_last=bool(row["is_last"]),
-        is_rerolled=bool(row["is_rerolled"]),
-    )

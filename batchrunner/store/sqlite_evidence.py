@@ -1,13 +1,12 @@
-"""What settles doubts, in SQLite: readings of the balance, and the purchases that have to explain them."""
+"""What is known of a provider, in SQLite: readings of the balance and what explains them, verdicts, proofs, uploads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from batchrunner.model import Purchase, Reading
-from batchrunner.store.queries import KIND, SELECTED, Questions, selection
-from batchrunner.store.rows import to_text, to_time
+from batchrunner.model import Asset, Purchase, Reading, ReplayProof
+from batchrunner.store.connection import Connection
+from batchrunner.store.rows import read, to_text, to_time
 
 _PURCHASES = """
     FROM attempts JOIN jobs ON jobs.id = attempts.job_id JOIN batches ON batches.id = jobs.batch_id
@@ -15,8 +14,8 @@ _PURCHASES = """
 """
 
 
-class Evidence(Questions):
-    """The verbs and questions of the port that settling needs."""
+class Evidence(Connection):
+    """The port's part of the same name."""
 
     def record_reading(self, endpoint: str, account: str, reading: Reading) -> None:
         sql = "INSERT INTO readings (endpoint, account, at, used) VALUES (?, ?, ?, ?)"
@@ -27,7 +26,7 @@ class Evidence(Questions):
         rows = self._rows(
             "SELECT at, used FROM readings WHERE endpoint = ? AND account = ? ORDER BY id", (endpoint, account)
         )
-        return [Reading(at=datetime.fromisoformat(row["at"]), used=row["used"]) for row in rows]
+        return [read(Reading, row) for row in rows]
 
     def accounts(self) -> list[tuple[str, str]]:
         rows = self._rows("SELECT DISTINCT endpoint, account FROM readings ORDER BY 1, 2")
@@ -41,23 +40,9 @@ class Evidence(Questions):
             {_PURCHASES} AND outcome NOT IN ('returned', 'refused', 'absent') ORDER BY attempts.id
         """
         return [
-            Purchase(
-                kind=(row["billing_key"], row["seconds"]),
-                intended_at=datetime.fromisoformat(row["intended_at"]),
-                outcome=row["outcome"],
-                prompt=bool(row["prompt"]),
-                failed_at=to_time(row["failed_at"]),
-                answered_at=to_time(row["answered_at"]),
-            )
+            read(Purchase, row, kind=(row["billing_key"], row["seconds"]), failed_at=to_time(row["failed_at"]))
             for row in self._rows(sql, (endpoint,))
         ]
-
-    def waiting_kinds(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[str, int]:
-        sql = f"""
-            SELECT {KIND} AS kind, count(*) AS jobs FROM jobs
-            WHERE batch_id = ? AND wanted = 1 AND state = 'pending' AND {SELECTED} GROUP BY 1
-        """
-        return {row["kind"]: row["jobs"] for row in self._rows(sql, (batch_id, *selection(only, tags)))}
 
     def verdicts(self, endpoint: str) -> dict[str, str | None]:
         rows = self._rows("SELECT kind, wrong FROM verdicts WHERE endpoint = ?", (endpoint,))
@@ -81,3 +66,32 @@ class Evidence(Questions):
         sql = "UPDATE jobs SET message = ?, updated_at = ? WHERE id = ? AND state = 'in_doubt'"
         with self.transaction():
             return self._run(sql, (message, to_text(now), job_id)).rowcount == 1
+
+    def record_proof(self, proof: ReplayProof) -> None:
+        sql = "INSERT INTO replay_proofs (base_url, model, key, proved_at, holds, note) VALUES (?, ?, ?, ?, ?, ?)"
+        words = (proof.base_url, proof.model, proof.key, to_text(proof.proved_at), int(proof.holds), proof.note)
+        with self.transaction():
+            self._run(sql, words)
+
+    def salt(self) -> bytes:
+        return bytes(self._rows("SELECT salt FROM salts")[0]["salt"])
+
+    def replay_proof(self, *, base_url: str, model: str, key: str) -> ReplayProof | None:
+        sql = "SELECT * FROM replay_proofs WHERE base_url = ? AND model = ? AND key = ? ORDER BY id DESC LIMIT 1"
+        row = self._row(sql, (base_url, model, key))
+        return None if row is None else read(ReplayProof, row)
+
+    def asset(self, sha256: str, *, endpoint: str) -> Asset | None:
+        row = self._row("SELECT * FROM assets WHERE sha256 = ? AND endpoint = ?", (sha256, endpoint))
+        return None if row is None else read(Asset, row)
+
+    def record_asset(self, asset: Asset) -> None:
+        """Kept for other jobs and runs; a URL with a query may be signed and is not kept."""
+        if "?" in asset.url:
+            return
+        sql = """
+            INSERT INTO assets (sha256, endpoint, url, uploaded_at) VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET url = excluded.url, uploaded_at = excluded.uploaded_at
+        """
+        with self.transaction():
+            self._run(sql, (asset.sha256, asset.endpoint, asset.url, to_text(asset.uploaded_at)))
