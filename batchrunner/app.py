@@ -10,16 +10,17 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batchrunner.errors import UsageError
+from batchrunner.errors import BatchrunnerError, UsageError
 from batchrunner.manifest import Loaded, Options, configuration, load_manifest, parse_manifest, prompts_manifest
 from batchrunner.media import frames
-from batchrunner.model import Batch, FrameDialect, Money, WantedJob
+from batchrunner.model import MODEL, Batch, FrameDialect, Money, ReplayProof, WantedJob
 from batchrunner.moments import Window
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
+from batchrunner.purchase import key_fingerprint
 from batchrunner.rehearsing import EMULATOR, emulator_prices, rehearsal_of
 from batchrunner.run_request import RunRequest
 from batchrunner.selection import Selection, select
@@ -184,6 +185,7 @@ def _session(
         is_new=is_new,
         borrows_prices=borrows_prices,
         rehearsal=rehearsal,
+        proof=None if request.emulator else replay_proof(store, environ),
         connect=rehearse(database, manifest.frames) if rehearse else partial(_connect, environ, manifest.frames),
         clock=now,
     )
@@ -255,6 +257,16 @@ def _check_prices(loaded: Loaded, environ: Mapping[str, str]) -> None:
             f"a budget or --max-cost needs prices, and there are none for {', '.join(sorted(lacking))}; nothing was sent",
             fix=f"add `prices: {{currency: USD, per_second: {{720P: …}}}}` to the manifest, or `[prices]` to {configured}",
         )
+
+
+def replay_proof(store: Store, environ: Mapping[str, str]) -> ReplayProof | None:
+    """What `doctor --prove-replay` saw last, at this address and with this key; None where it never looked."""
+    try:
+        base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
+        key = key_fingerprint(checked_key(environ.get("TOAPIS_API_KEY")), salt=store.salt())
+    except BatchrunnerError:  # who needs them says so
+        return None
+    return store.replay_proof(base_url=base_url, model=MODEL, key=key)
 
 
 def endpoint_of(environ: Mapping[str, str]) -> str:

@@ -13,18 +13,16 @@ from enum import StrEnum
 
 import anyio
 
-from batchrunner import answers, reconcile
+from batchrunner import answers
 from batchrunner.classify import candidate_fits, is_task_id
 from batchrunner.conduct import preflight
 from batchrunner.errors import UsageError
-from batchrunner.model import Attempt, Balance, Batch, Job, Purchase, Reading
+from batchrunner.model import Attempt, Balance, Batch, Job, ReplayProof
 from batchrunner.providers.base import Collector, Exchange
-from batchrunner.reconcile import LOOKUPS, SPREAD, Conclusion, conclude
+from batchrunner.reconcile import LOOKUPS, SPREAD, Books, conclude, gather, reading
+from batchrunner.settings import SETTLE
 from batchrunner.states import JobState
 from batchrunner.store.base import Store
-
-SETTLE = 900.0
-"""Seconds from the intent to the first moment that "not found" may mean something (reliability notes §2.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +53,9 @@ class Doubt:
         """Since the intent."""
         return max(now - self.intended_at, timedelta(0))
 
-    def settled(self, now: datetime) -> bool:
-        """Whether a request that was still under way has surely arrived by now."""
-        return self.age(now).total_seconds() >= SETTLE
+    def settled(self, now: datetime, window: float = SETTLE) -> bool:
+        """Whether a request that was still under way has surely arrived by now; `window` in seconds."""
+        return self.age(now).total_seconds() >= window
 
 
 def doubts(store: Store, jobs: Iterable[Job]) -> list[Doubt]:
@@ -117,17 +115,7 @@ class Examination:
     """The arithmetic of the balance, where the doubts left depend on it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """What the store knows of an account: what has to explain how its balance moved."""
-
-    known: str | None
-    """The id of a purchase that certainly exists."""
-    readings: Sequence[Reading]
-    purchases: Sequence[Purchase]
-
-
-def judge(doubt: Doubt, evidence: Evidence) -> Finding:
+def judge(doubt: Doubt, evidence: Evidence, *, window: float = SETTLE) -> Finding:
     """What the evidence proves. Pure; only what the provider says it knows is proof."""
     looked = evidence.by_purchase
     if isinstance(looked, answers.Found):
@@ -142,7 +130,7 @@ def judge(doubt: Doubt, evidence: Evidence) -> Finding:
         return Finding(doubt=doubt, verdict=Verdict.UNKNOWN, why=f"the provider gave no answer ({looked.reason})")
     if not evidence.settled:
         why = (
-            f"not found, but it is less than {SETTLE / 60:.0f} min old: a request may still arrive, and be stored, late"
+            f"not found, but it is less than {window / 60:.2g} min old: a request may still arrive, and be stored, late"
         )
         return Finding(doubt=doubt, verdict=Verdict.UNKNOWN, why=why)
     if evidence.control is False:
@@ -155,24 +143,39 @@ def judge(doubt: Doubt, evidence: Evidence) -> Finding:
 
 
 async def examine(
-    provider: Collector, found: Sequence[Doubt], books: Books, *, clock: Callable[[], datetime], balance: Balance | None
+    provider: Collector,
+    found: Sequence[Doubt],
+    books: Books,
+    *,
+    clock: Callable[[], datetime],
+    balance: Balance | None,
+    window: float = SETTLE,
 ) -> Examination:
     """Look every purchase and candidate up, a purchase that surely exists as the control, and weigh the balance.
 
-    It changes nothing. Where the balance speaks for the doubts, they are looked for again, spread over a minute.
+    It changes nothing. Where the evidence speaks for the doubts, they are looked for again, spread over a minute.
     """
     looks = 0
     while True:
-        findings, control, told = await _look(provider, found, books.known, now=clock())
+        findings, control, told = await _look(provider, found, books.known, now=clock(), window=window)
         unfound = [one for one in findings if one.verdict is not Verdict.FOUND]
         sums, looks = None, looks + 1
         if control and unfound and all(one.verdict is Verdict.NOT_FOUND for one in unfound):
-            sums = _weigh(unfound, books, balance, control=books.known or "", now=clock())
+            now = clock()
+            evidence = gather(
+                [one.doubt.job for one in unfound],
+                books,
+                control=books.known,
+                now=now,
+                latest=reading(balance, now),
+                window=timedelta(seconds=window),
+            )
+            sums = conclude(evidence)
         if sums is None or not sums.absent:
             return Examination(findings=findings, control=told, balance=balance, sums=sums.text if sums else None)
         if looks == LOOKUPS:
             break
-        await anyio.sleep(SETTLE * SPREAD / (LOOKUPS - 1))
+        await anyio.sleep(window * SPREAD / (LOOKUPS - 1))
     why = f"not found by {looks} look-ups; {sums.text}"
     proven = [
         one if one.verdict is Verdict.FOUND else replace(one, verdict=Verdict.ABSENT, why=why) for one in findings
@@ -180,26 +183,8 @@ async def examine(
     return Examination(findings=tuple(proven), control=told, balance=balance, sums=sums.text)
 
 
-def _weigh(
-    unfound: Sequence[Finding], books: Books, balance: Balance | None, *, control: str, now: datetime
-) -> Conclusion | None:
-    """What the balance says of doubts that were not found; None when it is not told in whole credits."""
-    if balance is None or balance.used != int(balance.used):
-        return None
-    requests = (one.doubt.job.request for one in unfound)
-    return conclude(
-        reconcile.Evidence(
-            kinds=frozenset((request.billing_key, request.duration) for request in requests),
-            control=control,
-            readings=[*books.readings, Reading(at=now, used=int(balance.used))],
-            purchases=books.purchases,
-            window=timedelta(seconds=SETTLE),
-        )
-    )
-
-
 async def _look(
-    provider: Collector, found: Sequence[Doubt], known: str | None, *, now: datetime
+    provider: Collector, found: Sequence[Doubt], known: str | None, *, now: datetime, window: float
 ) -> tuple[tuple[Finding, ...], bool | None, str]:
     """One look at each doubt, and at the control."""
     control, told = await _control(provider, known, now)
@@ -210,8 +195,10 @@ async def _look(
         fits = False
         if doubt.candidate is not None and not isinstance(looked, answers.Found):
             fits = is_ours(doubt, await provider.poll(doubt.candidate), task_id=doubt.candidate)
-        evidence = Evidence(by_purchase=looked, candidate_fits=fits, settled=doubt.settled(now), control=control)
-        findings.append(judge(doubt, evidence))
+        evidence = Evidence(
+            by_purchase=looked, candidate_fits=fits, settled=doubt.settled(now, window), control=control
+        )
+        findings.append(judge(doubt, evidence, window=window))
     return tuple(findings), control, told
 
 
@@ -264,6 +251,10 @@ class Desk:
     doubts: list[Doubt]
     connect: Callable[[AsyncExitStack], Awaitable[Collector]]
     clock: Callable[[], datetime]
+    proof: ReplayProof | None = None
+    """What was seen of a repeated purchase id here."""
+    window: float = SETTLE
+    """Seconds from an intent to a verdict."""
 
     def one(self) -> Job:
         """The one job that the command is about."""
@@ -285,8 +276,11 @@ class Desk:
                     known=self.store.known_purchase(endpoint),
                     readings=self.store.readings(endpoint, provider.account),
                     purchases=self.store.charges(endpoint),
+                    proof=self.proof,
                 )
-                return await examine(provider, self.doubts, books, clock=self.clock, balance=balance)
+                return await examine(
+                    provider, self.doubts, books, clock=self.clock, balance=balance, window=self.window
+                )
 
         return anyio.run(ask)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from batchrunner import doctor, replay
-from batchrunner.app import DATABASE, deciding, endpoint_of, looking, now
+from batchrunner.app import DATABASE, deciding, endpoint_of, looking, now, replay_proof
 from batchrunner.collection import AT_PROVIDER, Collection, wanted
 from batchrunner.doubts import Desk, doubts
 from batchrunner.errors import BatchrunnerError, UsageError
@@ -22,7 +22,7 @@ from batchrunner.providers.toapis import ToApis, ToApisCollector
 from batchrunner.purchase import key_fingerprint
 from batchrunner.rehearsing import EMULATOR, EMULATOR_KEY
 from batchrunner.run_request import EMULATOR_SPEED
-from batchrunner.settings import API_BASE_URL, Limits
+from batchrunner.settings import API_BASE_URL, SETTLE, Limits
 from batchrunner.states import JobState
 from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.sqlite import SqliteStore
@@ -61,8 +61,22 @@ def open_doubts(database: Path | None, words: Sequence[str], *, environ: Mapping
         some = doubts(store, found.jobs)
         if some:
             _check_endpoint(found.batch, environ)
-        connect = partial(_connect_collector, found.batch, database or DATABASE, environ)
-        yield Desk(batch=found.batch, store=store, jobs=found.jobs, doubts=some, connect=connect, clock=now)
+        is_rehearsed = found.batch.endpoint == EMULATOR
+        yield Desk(
+            batch=found.batch,
+            store=store,
+            jobs=found.jobs,
+            doubts=some,
+            connect=partial(_connect_collector, found.batch, database or DATABASE, environ),
+            clock=now,
+            proof=None if is_rehearsed else replay_proof(store, environ),
+            window=settle_window(found.batch),
+        )
+
+
+def settle_window(batch: Batch) -> float:
+    """Seconds from a submission to the verdict on it; a rehearsal's pass as fast as its emulator's time does."""
+    return SETTLE / EMULATOR_SPEED if batch.endpoint == EMULATOR else SETTLE
 
 
 def _check_endpoint(batch: Batch, environ: Mapping[str, str]) -> None:
@@ -122,11 +136,8 @@ def diagnose(database: Path | None, environ: Mapping[str, str], *, online: bool)
 def _replay_findings(path: Path, environ: Mapping[str, str]) -> Iterator[doctor.Finding]:
     """What an earlier `--prove-replay` saw of this address and key."""
     try:
-        base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
-        key = checked_key(environ.get("TOAPIS_API_KEY"))
         with looking(path) as store:
-            mine = key_fingerprint(key, salt=store.salt())
-            proof = store.replay_proof(base_url=base_url, model=replay.REQUEST.model, key=mine)
+            proof = replay_proof(store, environ)
     except BatchrunnerError:  # another finding says so
         return
     if proof is not None:

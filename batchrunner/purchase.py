@@ -30,7 +30,14 @@ def purchase_id(now: datetime, randomness: int) -> str:
 
 def is_purchase_id(text: object) -> TypeGuard[str]:
     """Whether somebody's id has the form of ours: then it names a purchase of this program."""
-    return isinstance(text, str) and text.startswith(PREFIX) and ulid_time(text.removeprefix(PREFIX)) is not None
+    return isinstance(text, str) and purchase_time(text) is not None
+
+
+def purchase_time(purchase: str | None) -> datetime | None:
+    """When a purchase id of ours was made; None for anything else."""
+    if purchase is None or not purchase.startswith(PREFIX):
+        return None
+    return ulid_time(purchase.removeprefix(PREFIX))
 
 
 def ulid_time(text: str) -> datetime | None:

@@ -21,6 +21,10 @@ has to be known too: a balance that was never seen to move by it cannot show tha
 
 A key that somebody else uses leaves a residual that is not zero, and no verdict. What this cannot see is a stranger who
 is paid back, in the same hours, exactly what a lost purchase cost.
+
+Two things stand in for a balance that is silent, and for nothing else: that a repeated purchase id buys nothing twice, where
+that was **proven** for this address, model and key (`replay`), and a manifest that says `on_doubt: resend`. Neither does
+without the first two conditions; and credits that nobody explains are believed more than a proof of another day.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from batchrunner.model import Purchase, Reading
+from batchrunner.model import Balance, Job, Purchase, Reading, ReplayProof
+from batchrunner.purchase import purchase_time
 from batchrunner.states import JobEvent
 
 LOOKUPS = 5
@@ -44,6 +49,9 @@ As long, a minute of the usual window, a refund may take to be seen in the balan
 have failed (API facts §1, webhooks), but polls are not promised the same."""
 JUDGEMENTS = 3
 """Times that a run weighs the evidence before it holds its doubts for a person."""
+REPLAYED_FOR = timedelta(hours=24)
+"""From the intent, how long a provider that was seen to know a purchase id again is trusted to know it still: so long a
+result is kept (API facts §1). After that neither its look-up nor its replay says what was bought."""
 FORGOTTEN = timedelta(hours=48)
 """After this a task that nobody knows of is neither running nor paid back any more: relays end theirs after 24 h."""
 
@@ -68,6 +76,30 @@ def next_lookup(looked: int, *, age: float, window: float) -> float | None:
     return max(left / (LOOKUPS - looked), window * SPREAD / (LOOKUPS - 1))
 
 
+def kind_of(job: Job) -> Kind:
+    """What a job's price depends on."""
+    return job.request.billing_key, job.request.duration
+
+
+def reading(balance: Balance | None, at: datetime) -> Reading | None:
+    """What was used by then; None when that is not told, or not in whole credits."""
+    if balance is None or balance.used != int(balance.used):
+        return None
+    return Reading(at=at, used=int(balance.used))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the database holds of an account: what has to explain how its balance moved."""
+
+    known: str | None
+    """The id of a purchase that certainly exists."""
+    readings: Sequence[Reading]
+    purchases: Sequence[Purchase]
+    proof: ReplayProof | None = None
+    """What was seen last of a repeated purchase id, at this address and with this key."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What was gathered about all the doubts that wait for a verdict."""
@@ -76,10 +108,46 @@ class Evidence:
     """Of the doubts."""
     control: str | None
     """The purchase that is known to exist and was found just now; None when it was not found."""
+    is_first: bool = False
+    """Whether none is known to exist, so that nothing could be the control."""
     readings: Sequence[Reading]
-    """Of this account, the last one taken just now."""
+    """Of this account, the last one taken just now; none when it could not be taken."""
     purchases: Sequence[Purchase]
     window: timedelta
+    replay: datetime | None = None
+    """When it was proven that the id of each of the doubts buys nothing twice."""
+    resend: bool = False
+    """Whether the manifest takes "not found" for enough."""
+
+
+def gather(
+    doubts: Sequence[Job],
+    books: Books,
+    *,
+    control: str | None,
+    now: datetime,
+    latest: Reading | None,
+    window: timedelta,
+    resend: bool = False,
+) -> Evidence:
+    """The evidence about doubts that were looked for and not found; `latest` is the balance of this moment."""
+    proof = books.proof
+    holds = proof is not None and proof.holds and all(_is_replayed(job, proof, now) for job in doubts)
+    return Evidence(
+        kinds=frozenset(kind_of(job) for job in doubts),
+        control=control,
+        is_first=books.known is None,
+        readings=[] if latest is None else [*books.readings, latest],
+        purchases=books.purchases,
+        window=window,
+        replay=proof.proved_at if proof is not None and holds else None,
+        resend=resend,
+    )
+
+
+def _is_replayed(job: Job, proof: ReplayProof, now: datetime) -> bool:
+    made = purchase_time(job.purchase_id)  # the first request's, however often it was sent since
+    return made is not None and now - made < REPLAYED_FOR and job.request.model == proof.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +159,25 @@ class Conclusion:
 
 
 def conclude(evidence: Evidence) -> Conclusion:
-    """Whether the doubts were not bought; never "yes" unless all of it is shown."""
+    """Whether the doubts may be sent again with their own ids; never "yes" unless all that it needs is shown."""
     if evidence.control is None:
-        return Conclusion(absent=False, text="the provider does not find a purchase by its id that it surely has")
+        unknown = "nothing was ever bought here for certain, so nothing proves that its look-up works"
+        blind = "the provider does not find a purchase by its id that it surely has"
+        return Conclusion(absent=False, text=unknown if evidence.is_first else blind)
+    control = f"control {evidence.control} was found"
+    if evidence.resend:
+        return Conclusion(absent=True, text=f"{control}; `on_doubt: resend` takes that for enough")
     found = residual(evidence)
     if isinstance(found, str):
-        return Conclusion(absent=False, text=f"the balance proves nothing: {found}")
+        silent = f"the balance proves nothing: {found}"
+        if evidence.replay is None:
+            return Conclusion(absent=False, text=silent)
+        proven = f"a repeated purchase id was proven on {evidence.replay:%Y-%m-%d} to buy nothing twice here"
+        return Conclusion(absent=True, text=f"{control}; {silent}, but {proven}")
     if found.credits:
         text = f"the balance moved by {found.moved} credits, known purchases explain {found.explained}"
         return Conclusion(absent=False, text=f"{text}; {found.credits} are unexplained")
-    text = f"control {evidence.control} was found; {found.moved} credits used since {found.since:%Y-%m-%d %H:%M:%S} UTC"
+    text = f"{control}; {found.moved} credits used since {found.since:%Y-%m-%d %H:%M:%S} UTC"
     return Conclusion(absent=True, text=f"{text}, known purchases explain {found.explained}: residual 0")
 
 
@@ -121,6 +198,8 @@ class Residual:
 def residual(evidence: Evidence) -> Residual | str:
     """The residual since a reading from before all doubts, or why there is none."""
     purchases, window = evidence.purchases, evidence.window
+    if not evidence.readings:
+        return "it could not be read in whole credits"
     if any(one.outcome in _RUNNING for one in purchases):
         return "tasks are still running"
     prices = tariff(evidence.readings, purchases, window)

@@ -1,7 +1,8 @@
 """Proving replay: that a submission repeated under the same purchase id makes no second task and no second charge.
 
 It is documented once and seen by nobody (API facts §4), so it is assumed nowhere. One clip is bought: its request is sent
-once, once more, and twice at the same instant. The proof is stored for this address, this model and this key alone.
+once, once more, and twice at the same instant. The proof is stored for this address, this model and this key alone; what a
+run makes of it is in `reconcile`.
 """
 
 from __future__ import annotations

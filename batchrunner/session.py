@@ -25,7 +25,7 @@ from batchrunner.forecast import WINDOW
 from batchrunner.hours import Hours
 from batchrunner.manifest import Manifest
 from batchrunner.media import clips
-from batchrunner.model import Batch, Frame, Money
+from batchrunner.model import Batch, Frame, Money, ReplayProof
 from batchrunner.nights import Unfinished
 from batchrunner.outputs import OutputFolder, size_of
 from batchrunner.preview import Preview, Priced
@@ -84,6 +84,8 @@ class Session:
     """Whether a rehearsal counts with the emulator's prices because a budget needs some."""
     rehearsal: Rehearsal | None
     """What a run on the emulator would have been, once it has ended."""
+    proof: ReplayProof | None
+    """What is known of a repeated purchase id at the provider."""
     connect: Callable[[AsyncExitStack], Awaitable[Provider]]
     """Opens the provider for as long as the stack lives."""
     clock: Callable[[], datetime]
@@ -327,6 +329,7 @@ class Session:
                     deadline=self.hours.ends_at,
                     settle=self.limits.lasting(self.request.settle),
                     on_doubt=self.manifest.on_doubt,
+                    proof=self.proof,
                     price=lambda job: self.price(job.request.billing_key, job.request.duration),
                 ),
                 now=self.clock,

@@ -17,7 +17,7 @@ from batchrunner.cli.advice import run_again, ways
 from batchrunner.cli.consent import consent
 from batchrunner.cli.params import database_option, jobs_argument
 from batchrunner.cli.words import plural, printable, put, say
-from batchrunner.doubts import SETTLE, Doubt, Examination, Verdict, doubts
+from batchrunner.doubts import Doubt, Examination, Verdict, doubts
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.model import Batch
 from batchrunner.report import summary
@@ -46,28 +46,29 @@ def list_(words: tuple[str, ...], database: Path | None, as_json: bool) -> ExitC
     with app.looking(database) as store:
         found = select(store, words, states=OPEN)
         batch, some = found.batch, doubts(store, found.jobs)
+    window = operations.settle_window(batch)
     if as_json:
         document = {
             "schema": "batchrunner/doubts@1",
             "batch": batch.name,
-            "doubts": [_record(one, now) for one in some],
+            "doubts": [_record(one, now, window) for one in some],
         }
         put(json.dumps(document, ensure_ascii=False) + "\n")
         return ExitCode.DONE
-    for line in _listed(batch, some, now):
+    for line in _listed(batch, some, now, window):
         say(printable(line))
     if some:
         say(f"next: {following('doubt', 'check', batch.name, database=database)}   (looks them up: free of charge)")
     return ExitCode.DONE
 
 
-def _listed(batch: Batch, some: Sequence[Doubt], now: datetime) -> Iterator[str]:
+def _listed(batch: Batch, some: Sequence[Doubt], now: datetime, window: float) -> Iterator[str]:
     prices = [one.job.price for one in some if one.job.price is not None]
     stake = f", {summary.amount(sum(prices), batch.currency)} at stake" if prices else ""
     yield f"{batch.name}: {plural(len(some), 'submission')} in doubt{stake}"
     for one in some:
         request = one.job.request
-        settled = "settled" if one.settled(now) else "not settled yet"
+        settled = "settled" if one.settled(now, window) else "not settled yet"
         price = "" if one.job.price is None else f", {summary.amount(one.job.price, batch.currency)}"
         yield f"  {one.job.key}  {one.job.reason or 'being sent'}, {_age(one, now)} old, {settled}{price}"
         yield f"    sent at  {one.intended_at:%Y-%m-%d %H:%M:%S} UTC   purchase {one.job.purchase_id}"
@@ -85,14 +86,14 @@ def _age(one: Doubt, now: datetime) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
-def _record(one: Doubt, now: datetime) -> dict[str, Any]:
+def _record(one: Doubt, now: datetime, window: float) -> dict[str, Any]:
     request = one.job.request
     return {
         "key": one.job.key,
         "state": one.job.state.value,
         "reason": one.job.reason,
         "age": int(one.age(now).total_seconds()),
-        "settled": one.settled(now),
+        "settled": one.settled(now, window),
         "intended_at": one.intended_at.isoformat(timespec="seconds"),
         "purchase_id": one.job.purchase_id,
         "candidate": one.candidate,
@@ -177,10 +178,11 @@ def retry(words: tuple[str, ...], note: str, unsettled: bool, yes: bool, databas
         some, now = doubts(store, found.jobs), app.now()
         if not some:
             return _nothing(found.batch)
-        early = [one.job.key for one in some if not one.settled(now)]
+        window = operations.settle_window(found.batch)
+        early = [one.job.key for one in some if not one.settled(now, window)]
         if early and not unsettled:
             raise UsageError(
-                f"{', '.join(early[:5])}: sent less than {SETTLE / 60:.0f} min ago, so it may still arrive; nothing was changed",
+                f"{', '.join(early[:5])}: sent less than {window / 60:.2g} min ago, so it may still arrive; nothing was changed",
                 fix="wait, and look first (free): batchrunner doubt check; or decide now with --unsettled",
             )
         _consent(f"may buy {plural(len(some), 'clip')} twice", some, found.batch, yes=yes)

@@ -13,6 +13,7 @@ import anyio
 
 from batchrunner import answers, audit
 from batchrunner.model import Balance, Job, Reading
+from batchrunner.reconcile import reading
 from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Context
 from batchrunner.states import JobState
@@ -40,12 +41,11 @@ async def ask(context: Context) -> tuple[Balance | None, Reading | None]:
 
 async def keep(context: Context, balance: Balance) -> Reading | None:
     """Record what was used, when it is told in whole credits."""
-    if balance.used != int(balance.used):
-        return None
-    reading = Reading(at=context.now(), used=int(balance.used))
-    provider = context.provider
-    await context.writer.run(context.store.record_reading, provider.endpoint, provider.account, reading)
-    return reading
+    found = reading(balance, context.now())
+    if found is not None:
+        provider = context.provider
+        await context.writer.run(context.store.record_reading, provider.endpoint, provider.account, found)
+    return found
 
 
 class Account:

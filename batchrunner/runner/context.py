@@ -13,7 +13,7 @@ import anyio
 from batchrunner import canary
 from batchrunner.budget import NO_CAPS, Caps
 from batchrunner.events import Held, JobMoved, JobProgress, Listener
-from batchrunner.model import Batch, Clip, FrameDialect, Job, WantedJob
+from batchrunner.model import Batch, Clip, FrameDialect, Job, ReplayProof, WantedJob
 from batchrunner.outputs import OutputFolder
 from batchrunner.polling import next_look
 from batchrunner.providers.base import Collector
@@ -65,6 +65,8 @@ class Options:
     """Seconds over which a submission in doubt is looked up; 0 leaves it to a person at once."""
     on_doubt: str = "hold"
     """Whether doubts that are not found are held (`hold`), or sent again without a look at the balance (`resend`)."""
+    proof: ReplayProof | None = None
+    """What was seen of a repeated purchase id at this address, with this key."""
     collects: Callable[[Job], bool] = lambda job: True
     """Which jobs that are at the provider already the run is about."""
     price: Callable[[Job], int | None] = lambda job: None

@@ -7,19 +7,26 @@ balance that cannot be read, or does not move, only means that doubts are held f
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from enum import StrEnum
 
 import anyio
 
 from batchrunner import answers
-from batchrunner.model import Balance, Job, Purchase, Reading
-from batchrunner.reconcile import SPREAD, Kind, tariff
+from batchrunner.model import Balance, Job, Reading
+from batchrunner.reconcile import SPREAD, Books, Kind, kind_of, tariff
 from batchrunner.runner.account import keep
 from batchrunner.runner.context import Context
 
 SETTLING_IN = (1.0, 2.0, 4.0)
 """Seconds to wait, one after the other, for the balance to show a purchase that was just accepted."""
+ASKED_AGAIN = (1.0, 2.0)
+"""Seconds to wait, one after the other, when the balance is not told."""
+UNTOLD_FOR = 60.0
+"""Seconds until a run that was not told the balance asks for it again; until then it buys without."""
+MEASUREMENTS = 3
+"""Purchases of one kind that are sent alone and show no price; after those it is given up."""
 
 
 class Turn(StrEnum):
@@ -32,11 +39,6 @@ class Turn(StrEnum):
     WAIT = "wait"
 
 
-def kind_of(job: Job) -> Kind:
-    """What a job's price depends on."""
-    return job.request.billing_key, job.request.duration
-
-
 class Meter:
     """The readings of one run."""
 
@@ -45,43 +47,64 @@ class Meter:
         self._on = context.options.settle > 0 and context.options.on_doubt == "hold"
         self._lock = anyio.Lock()
         self._last: Reading | None = None
+        self._again_at = float("-inf")
+        """When the balance may be asked for again that was not told."""
         self._priced: set[Kind] = set()
-        self._hopeless: set[Kind] = set()
+        self._unseen: Counter[Kind] = Counter()
+        """Purchases of a kind that were to be measured and were not."""
 
     async def start(self) -> None:
         """The first reading of the run, before anything is sent: what the next doubts will be counted from."""
         if not self._on or self._last is not None:
             return
         async with self._lock:
-            if self._last is None and await self.read() is None:
-                self._on = False
+            if self._last is not None or anyio.current_time() < self._again_at:
+                return
+            if await self.read() is None:
+                self._again_at = anyio.current_time() + self._context.limits.lasting(UNTOLD_FOR)
             self._priced = set(await self._tariff())
 
     async def read(self) -> Reading | None:
         """Ask what was used, and keep it; None when that is not told in whole credits."""
+        balance: Balance | None = None
+        for wait in (*ASKED_AGAIN, None):
+            balance = await self._told()
+            if balance is not None or wait is None:
+                break
+            await anyio.sleep(self._context.limits.lasting(wait))
+        found = await keep(self._context, balance) if balance is not None else None
+        self._on = self._on and (found is not None or balance is None)  # parts of a credit will not add up later either
+        self._last = found or self._last
+        return found
+
+    async def _told(self) -> Balance | None:
+        """The answer to one question for the balance, when it tells it."""
         context = self._context
         exchange = await context.provider.balance()
         context.board.heard(exchange.status is not None)
         balance = answers.balance(exchange, now=context.now())
-        reading = await keep(context, balance) if isinstance(balance, Balance) else None
-        self._last = reading or self._last
-        return reading
+        return balance if isinstance(balance, Balance) else None
 
-    async def books(self) -> tuple[list[Reading], list[Purchase]]:
+    async def books(self) -> Books:
         """All readings of this account, and all purchases that have to explain them."""
         provider, store, run = self._context.provider, self._context.store, self._context.writer.run
-        readings = await run(store.readings, provider.endpoint, provider.account)
-        return readings, await run(store.charges, provider.endpoint)
+        return Books(
+            known=await run(store.known_purchase, provider.endpoint),
+            readings=await run(store.readings, provider.endpoint, provider.account),
+            purchases=await run(store.charges, provider.endpoint),
+            proof=self._context.options.proof,
+        )
 
     async def _tariff(self) -> dict[Kind, int]:
-        return tariff(*await self.books(), timedelta(seconds=self._context.options.settle))
+        books, window = await self.books(), timedelta(seconds=self._context.options.settle)
+        return tariff(books.readings, books.purchases, window)
 
     def turn(self, job: Job) -> Turn:
         """Whether a job may be sent now, alone, or has to wait."""
         board, kind = self._context.board, kind_of(job)
         if board.measuring or board.judging:
             return Turn.WAIT
-        if not self._on or kind in self._priced or kind in self._hopeless:
+        if not self._on or self._last is None or kind in self._priced or self._unseen[kind] >= MEASUREMENTS:
             return Turn.GO
         if self.is_quiet():
             return Turn.ALONE
@@ -105,26 +128,19 @@ class Meter:
 
     async def before(self, job: Job) -> bool:
         """A reading right before a purchase; whether it can be measured."""
-        if await self.read() is None:
-            self._hopeless.add(kind_of(job))
-            return False
-        return True
+        found = await self.read()
+        self._unseen[kind_of(job)] += found is None
+        return found is not None
 
     async def after(self, job: Job) -> None:
         """A reading right after it was accepted, when the balance shows it."""
         before, limits = self._last, self._context.limits
         for wait in (*SETTLING_IN, None):
-            after = await self.read_unkept()
-            if wait is None or after is None or (before is not None and after != before.used):
+            told = await self._told()
+            moved = told is not None and before is not None and int(told.used) != before.used
+            if moved or wait is None:
                 break
             await anyio.sleep(limits.lasting(wait))
         await self.read()
         self._priced = set(await self._tariff())
-        if kind_of(job) not in self._priced:
-            self._hopeless.add(kind_of(job))
-
-    async def read_unkept(self) -> int | None:
-        """What was used, without a word in the books."""
-        exchange = await self._context.provider.balance()
-        balance = answers.balance(exchange, now=self._context.now())
-        return int(balance.used) if isinstance(balance, Balance) else None
+        self._unseen[kind_of(job)] += kind_of(job) not in self._priced

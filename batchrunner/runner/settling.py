@@ -18,11 +18,11 @@ from batchrunner.envelope import parse
 from batchrunner.matrix import TAKEN_ID
 from batchrunner.model import Job
 from batchrunner.polling import backoff
-from batchrunner.reconcile import JUDGEMENTS, LOOKUPS, SPREAD, Conclusion, Evidence, conclude, next_lookup
+from batchrunner.reconcile import JUDGEMENTS, LOOKUPS, SPREAD, Conclusion, conclude, gather, next_lookup
 from batchrunner.runner.asking import question
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
-from batchrunner.runner.metering import Meter, kind_of
+from batchrunner.runner.metering import Meter
 from batchrunner.settings import UNREACHABLE_AFTER
 from batchrunner.states import JobEvent
 
@@ -156,13 +156,20 @@ class Settler:
                 return UNSEEN
         if not board.unfound:
             return UNSEEN
-        control = await self._control()
-        if context.options.on_doubt == "resend":
-            text = f"control {control} was found; `on_doubt: resend` takes that for enough"
-            return Conclusion(absent=True, text=text) if control else conclude(self._evidence(None, [], []))
-        if control is not None and await self._meter.read() is None:
-            return Conclusion(absent=False, text="the balance could not be read in whole credits")
-        return conclude(self._evidence(control, *await self._meter.books()))
+        books = await self._meter.books()
+        control = await self._control(books.known)
+        resend = context.options.on_doubt == "resend"
+        latest = await self._meter.read() if control is not None and not resend else None
+        evidence = gather(
+            [flight.job for flight in board.unfound],
+            books,
+            control=control,
+            now=context.now(),
+            latest=latest,
+            window=timedelta(seconds=self._window),
+            resend=resend,
+        )
+        return conclude(evidence)
 
     async def _answered(self, ask: Callable[[], Awaitable[Look]]) -> Look:
         """Ask until it is answered: with many doubts some question meets a bad moment in every judgement."""
@@ -173,19 +180,9 @@ class Settler:
             await anyio.sleep(self._context.limits.poll_floor)
         return await ask()
 
-    def _evidence(self, control: str | None, readings: Any, purchases: Any) -> Evidence:
-        return Evidence(
-            kinds=frozenset(kind_of(flight.job) for flight in self._context.board.unfound),
-            control=control,
-            readings=readings,
-            purchases=purchases,
-            window=timedelta(seconds=self._window),
-        )
-
-    async def _control(self) -> str | None:
+    async def _control(self, known: str | None) -> str | None:
         """A purchase that surely exists, when the provider finds it by its id as it should find the doubts."""
         context = self._context
-        known = await context.writer.run(context.store.known_purchase, context.provider.endpoint)
         if known is None:
             return None
 

@@ -1,5 +1,6 @@
 """Settling doubts: what was bought is found by its purchase id and collected; nothing is ever sent for it."""
 
+from dataclasses import replace
 from itertools import count, repeat
 
 import anyio
@@ -7,6 +8,7 @@ import pytest
 from provider import EPOCH, Reply, lost, refusal, unanswered, unreachable
 from world import assert_has_its_clip, gaps, named
 
+from batchrunner.model import ReplayProof
 from batchrunner.providers.base import Exchange
 from batchrunner.purchase import purchase_id
 from batchrunner.runner import settling
@@ -332,6 +334,68 @@ async def test_on_doubt_resend_holds_where_the_lookup_does_not_work(world):
     world.provider.script.write("submit", "job-003", lost(sells=True))
     outcome = await world.run(settle=WINDOW, on_doubt="resend")
     assert outcome.counts == {JobState.DONE: 5, JobState.IN_DOUBT: 1}
+
+
+def _proof(**changes):
+    proof = ReplayProof(base_url="scripted", model="kling-v3", key="k", proved_at=EPOCH, holds=True, note="one task")
+    return replace(proof, **changes)
+
+
+async def test_where_a_repeated_id_was_proven_to_buy_nothing_twice_it_is_repeated_although_the_balance_is_silent(world):
+    world = world(*named(6))
+    world.provider.replays = True
+    world.provider.script.write("balance", "*", then=repeat(refusal(503)))
+    world.provider.script.write("submit", "job-003", lost(sells=False))
+    assert (await world.run(settle=WINDOW, proof=_proof())).counts == {JobState.DONE: 6}
+    first, again = world.provider.tries("job-003")
+    assert again.at - first.at >= WINDOW
+    assert len(_ids(world, "job-003")) == 1
+    assert "proven on" in _absences(world, "job-003")[0]
+
+
+async def test_a_proof_does_not_outweigh_credits_that_nobody_explains(world):
+    world = world(*named(6))
+    world.provider.script.write("submit", "job-003", Reply(status=500, body=b"", charges=True))
+    outcome = await world.run(settle=WINDOW, proof=_proof())
+    assert outcome.counts == {JobState.DONE: 5, JobState.IN_DOUBT: 1}
+    assert len(world.provider.tries("job-003")) == 1
+
+
+async def test_a_proof_of_what_did_not_hold_and_a_lookup_that_fails_prove_nothing(world):
+    world = world(*named(6))
+    world.provider.knows_purchases = False
+    world.provider.script.write("submit", "job-003", lost(sells=True))
+    assert (await world.run(settle=WINDOW, proof=_proof())).counts[JobState.IN_DOUBT] == 1
+    world.provider.knows_purchases = True
+    world.provider.script.write("submit", "x", lost(sells=False))
+    world.provider.script.write("balance", "*", then=repeat(refusal(503)))
+    world.add("x")
+    assert (await world.run(settle=WINDOW, proof=_proof(holds=False))).counts[JobState.IN_DOUBT] == 1
+
+
+@pytest.mark.parametrize("failures", [1, 4, 12], ids=["one", "a few", "minutes of them"])
+async def test_a_balance_that_was_not_told_at_first_is_asked_for_again(world, failures):
+    world = world(*named(12), limits=Limits(max_in_flight=2), service=(60.0, 60.0))
+    world.provider.script.write("balance", "*", *[refusal(503)] * failures)
+    world.provider.script.write("submit", "job-009", lost(sells=False))
+    assert (await world.run(settle=WINDOW)).counts == {JobState.DONE: 12}
+    assert len(world.provider.tries("job-009")) == 2
+
+
+async def test_a_balance_that_is_never_told_is_asked_for_once_in_a_while_and_holds_nothing_up(world):
+    world = world(*named(40), limits=Limits(max_in_flight=2), service=(60.0, 60.0))
+    world.provider.script.write("balance", "*", then=repeat(refusal(503)))
+    assert (await world.run(settle=WINDOW)).counts == {JobState.DONE: 40}
+    assert anyio.current_time() < 40 * 40
+    assert len(world.provider.times("balance")) < 3 * anyio.current_time() / 60 + 5
+
+
+async def test_a_balance_that_hiccups_while_a_clip_is_measured_is_asked_again(world):
+    world = world(*named(6))
+    world.provider.script.write("balance", "*", Reply(), refusal(503), Reply(), refusal(503), refusal(503), Reply())
+    world.provider.script.write("submit", "job-003", lost(sells=False))
+    assert (await world.run(settle=WINDOW)).counts == {JobState.DONE: 6}
+    assert len(world.provider.tries("job-003")) == 2
 
 
 async def test_doubts_that_were_held_are_looked_for_again_by_the_next_run_within_a_minute_or_so(world):

@@ -6,8 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrunner.model import Purchase, Reading
-from batchrunner.reconcile import FORGOTTEN, LOOKUPS, SPREAD, Evidence, conclude, next_lookup, residual, tariff
+from batchrunner.model import Job, Purchase, Reading, ReplayProof, VideoRequest
+from batchrunner.purchase import purchase_id
+from batchrunner.reconcile import (
+    FORGOTTEN,
+    LOOKUPS,
+    REPLAYED_FOR,
+    SPREAD,
+    Books,
+    Evidence,
+    conclude,
+    gather,
+    next_lookup,
+    residual,
+    tariff,
+)
+from batchrunner.states import JobState
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 WINDOW = timedelta(minutes=15)
@@ -226,3 +240,64 @@ def test_what_was_charged_is_never_called_absent(history):
     kinds = {one.kind for one in purchases if one.outcome == "unanswered"}
     if charged and conclude(weigh(readings, purchases, kinds=kinds)).absent:
         raise AssertionError(residual(weigh(readings, purchases, kinds=kinds)))
+
+
+# what stands in for a balance that is silent
+
+
+def proof(*, holds=True, model="kling-v3"):
+    return ReplayProof(base_url="u", model=model, key="k", proved_at=at(-9000), holds=holds, note="")
+
+
+def job_in_doubt(minutes, purchase=None):
+    return Job(
+        id=1,
+        key="a",
+        fingerprint="f",
+        state=JobState.IN_DOUBT,
+        request=VideoRequest(prompt="a"),
+        output="a.mp4",
+        purchase_id=purchase or purchase_id(at(minutes), 7),
+    )
+
+
+def gathered(*, control="br_1", seen=None, latest=None, readings=(), purchases=(), now=30, job=None, resend=False):
+    books = Books(known="br_1", readings=readings, purchases=purchases, proof=seen)
+    return gather(
+        [job or job_in_doubt(2)], books, control=control, now=at(now), latest=latest, window=WINDOW, resend=resend
+    )
+
+
+def test_a_proven_replay_stands_in_for_a_balance_that_says_nothing():
+    evidence = gathered(seen=proof())
+    assert conclude(evidence).absent
+    assert "proven on 2026-11-16" in conclude(evidence).text
+    assert not conclude(gathered()).absent
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"control": None},
+        {"seen": proof(holds=False)},
+        {"seen": proof(model="kling-v4")},
+        {"now": 2 + REPLAYED_FOR.total_seconds() / 60},
+        {"job": job_in_doubt(2, purchase="br_1")},
+    ],
+    ids=["no control", "not proven", "another model", "a day later", "an id without a time"],
+)
+def test_a_proof_says_nothing_of_anything_else(lacking):
+    assert not conclude(gathered(**{"seen": proof(), **lacking})).absent
+
+
+def test_credits_that_nobody_explains_outweigh_a_proof():
+    evidence = gathered(
+        seen=proof(), readings=MEASURED, purchases=[*KNOWN, doubt(2)], latest=read(40, MEASURED[-1].used + 50), now=40
+    )
+    assert not conclude(evidence).absent
+    assert "10 are unexplained" in conclude(evidence).text
+
+
+def test_a_manifest_that_says_so_takes_not_found_for_enough_where_the_lookup_works():
+    assert conclude(gathered(resend=True)).absent
+    assert not conclude(gathered(resend=True, control=None)).absent
