@@ -22,6 +22,10 @@ _DENIED = (
     "{path} or its folder cannot be opened or written ({detail}); nothing was sent for it",
     "make the folder writable for this user, or choose another with --db PATH",
 )
+_UNMADE = (
+    "{path} was being made when its program was cut short; nothing is recorded in it, and nothing was sent for it",
+    "run the manifest: that makes it anew",
+)
 _BUSY = (
     f"another program held {{path}} for more than {BUSY_SECONDS} s; {_KEPT}",
     f"close what has the database open for writing, {_SAME}",
@@ -41,6 +45,8 @@ _OTHER = "{path} cannot be used ({detail}); the step was undone", _SAME.removepr
 _SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: _DENIED,
+    # a journal of the old kind can only lie there from before the first table: the first thing made is the WAL
+    sqlite3.SQLITE_READONLY_ROLLBACK: _UNMADE,
     sqlite3.SQLITE_CANTOPEN: _DENIED,
     sqlite3.SQLITE_PERM: _DENIED,
     sqlite3.SQLITE_BUSY: _BUSY,
@@ -64,7 +70,8 @@ def storage_fault(error: sqlite3.Error | OSError, path: str | PathLike[str]) -> 
     """The `StorageError` that says what this failure of `path` means."""
     if isinstance(error, sqlite3.Error):
         # the low byte is the primary code; the rest says more of the same
-        message, fix = _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _OTHER)
+        code = getattr(error, "sqlite_errorcode", 0)
+        message, fix = _SQLITE.get(code, _SQLITE.get(code & 0xFF, _OTHER))
         detail = str(error)
     else:
         message, fix = _ERRNO.get(error.errno or 0, _OTHER)

@@ -95,6 +95,7 @@ class Evidence:
             try:
                 return [dict(row) for row in connection.execute(sql)]
             except sqlite3.OperationalError as error:
-                if "no such table" in str(error):  # killed while its tables were made
+                unmade = error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK  # ended before it had tables
+                if unmade or "no such table" in str(error):
                     return []
                 raise

@@ -430,6 +430,25 @@ def test_a_reader_of_a_database_that_was_just_made_finds_nothing(tmp_path):
         SqliteStore.read(tmp_path / "new.db")
 
 
+def test_a_reader_of_a_database_whose_making_was_cut_short(path):
+    path.parent.mkdir()
+    draft = path.with_name("draft")
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        connection.execute("PRAGMA user_version = 0")  # makes the first page
+        connection.execute("PRAGMA cache_size = 1")  # pages are written before the commit, beside a journal
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE jobs(prompt)")
+        connection.executemany("INSERT INTO jobs VALUES (?)", [("x" * 4000,)] * 20)
+        for suffix in ("", "-journal"):
+            path.with_name(path.name + suffix).write_bytes(draft.with_name(draft.name + suffix).read_bytes())
+    with pytest.raises(StorageError) as error:
+        SqliteStore.read(path)
+    assert "nothing is recorded in it" in str(error.value)
+    assert "run the manifest" in error.value.fix
+    with closing(SqliteStore.open(path)) as store:
+        assert store.batches() == []
+
+
 def test_a_reader_never_blocks_the_writer_and_cannot_write(path, store):
     reader = SqliteStore.read(path)
     with reader.transaction():
