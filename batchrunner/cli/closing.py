@@ -66,6 +66,15 @@ def _in_doubt(session: Session, report: Report) -> Iterator[str]:
         noun = "submission" if count == 1 else "submissions"
         yield f"  doubt   {count} {noun} may have been paid for, but the answer was lost; nothing was sent again"
         yield f"          see them: {command('doubt', 'list', session.batch.name, database=report.database)}"
+        yield from _without_a_place(session, report)
+
+
+def _without_a_place(session: Session, report: Report) -> Iterator[str]:
+    """Doubts keep their places in flight, and may leave none."""
+    waiting, places = report.outcome.counts.get(JobState.PENDING, 0), session.limits.max_in_flight
+    if waiting and report.outcome.doubts >= places and not report.outcome.stops:
+        noun = "clip" if waiting == 1 else "clips"
+        yield f"  waits   {waiting} {noun}: what is in doubt holds every place in flight (max_in_flight {places})"
 
 
 def _unsent(report: Report) -> str:

@@ -97,6 +97,14 @@ def test_what_is_given_up_counts_as_spent_and_is_bought_again_only_by_a_retry(wo
     assert len(server.ledger) == 2
 
 
+def test_what_waits_because_doubts_hold_every_place_says_so(world, serve):
+    serve(LOST, purchases="ignored")
+    world.manifest([{"id": f"job-{n}", "prompt": "x"} for n in range(3)], limits={"max_in_flight": 1})
+    ended = world.run()
+    assert (ended.code, world.states()) == (11, {"in_doubt": 1, "pending": 2}), ended.text
+    assert "waits   2 clips: what is in doubt holds every place in flight (max_in_flight 1)" in ended.out
+
+
 @pytest.mark.parametrize("command", ["retry", "abandon"])
 def test_a_person_says_why(world, doubtful, command):
     doubtful(NEVER)
