@@ -42,6 +42,8 @@ class Evidence:
     """The output folder."""
     prompts: list[str]
     """Of the manifest, one for each wanted job."""
+    outgrown: list[str] = field(default_factory=list)
+    """Of the manifest as it was before jobs were added to it."""
     sales: list[Sale]
     bodies: list[str]
     """SHA-256 of every submission that arrived, sold or not."""

@@ -29,6 +29,8 @@ SLOTS = 4
 COMES_TO_AN_END = "I16 the same command comes to an end, and then buys nothing"
 RUNS_FOR_A_DOUBT = 3
 """Runs that may look for evidence; what is in doubt then is left to a person."""
+GROWTH = 20
+"""Jobs that are added to a batch that was over before it was struck: the next strike needs something to strike."""
 RUNS_TO_THE_END = 25
 """Undisturbed runs after which a batch that is not settled never will be."""
 CHANCES: tuple[dict[str, Any], ...] = (
@@ -122,6 +124,7 @@ class Life:
         self.frames = folder / "work" / "frames"
         self.jobs = jobs or prompts.jobs(case.jobs)
         self.jobs[0]["id"] = "taken"
+        self.outgrown: list[str] = []
         self.tally = Tally(case=case, jobs=len(self.jobs))
         self.patience = launch.PATIENCE
         self.exact = True
@@ -146,6 +149,13 @@ class Life:
             "jobs": [{**job, "prompt": job["prompt"].replace("{", "{{").replace("}", "}}")} for job in self.jobs],
         }
         (self.cwd / "batch.yaml").write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), "utf-8")
+
+    def grow(self) -> None:
+        """The user wants more, and runs the same command again."""
+        self.outgrown = [job["prompt"] for job in self.jobs]
+        self.jobs += prompts.jobs(len(self.jobs) + GROWTH)[len(self.jobs) :]
+        self.tally.jobs = len(self.jobs)
+        self.write_manifest()
 
     def _plant(self) -> dict[Path, bytes]:
         """Files of the user's among the clips."""
@@ -188,6 +198,7 @@ class Life:
             database=self.database,
             clips=self.clips,
             prompts=[job["prompt"] for job in self.jobs],
+            outgrown=self.outgrown,
             sales=self.shop.sales(),
             bodies=[line["body_sha256"] for line in requests if line["kind"] == "submit"],
             clip_of=self.shop.clip_of if self.exact else None,
@@ -200,8 +211,8 @@ class Life:
             jobs_before=self._jobs_before,
         )
 
-    def struck(self, trouble: Trouble, *, stopped: bool = False) -> None:
-        """One run that trouble strikes, and what the checker says to it."""
+    def struck(self, trouble: Trouble, *, stopped: bool = False) -> bool:
+        """One run that trouble strikes, and what the checker says to it; whether it was struck before it was over."""
         self.stopped = stopped
         child = self.start()
         self.stopped = False
@@ -216,6 +227,7 @@ class Life:
         self._found(checker.check(evidence))
         self.tally.worst = max(self.tally.worst, sum(job["state"] == "submitting" for job in evidence.jobs))
         self._jobs_before = len(evidence.jobs)
+        return bool(phase)
 
     def end(self) -> None:
         """Undisturbed runs until all is settled, or held for a person; then once more, which must buy nothing."""
@@ -270,10 +282,12 @@ def lived(case: Case, trouble: Trouble, *, stopped: bool = False) -> Tally:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         life = Life(case, folder, stack.enter_context(_provider(case, folder)))
         try:
-            for _ in range(case.strikes):
-                life.struck(trouble, stopped=stopped)
-                if life.tally.violations:
+            for _ in range(case.strikes if stopped else 3 * case.strikes):
+                was_struck = life.struck(trouble, stopped=stopped)
+                if life.tally.violations or life.tally.strikes == case.strikes:
                     break
+                if not was_struck and not stopped:
+                    life.grow()
             if not life.tally.violations:
                 life.end()
         except Hang as hang:
