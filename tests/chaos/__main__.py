@@ -11,8 +11,10 @@ import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-from .groups import LIVED, STRIKES, Case, Tally, at, broken, cases, live
+from .broken import RUNNERS
+from .groups import LIVED, STRIKES, Case, Tally, at, cases, caught, live
 from .tracing import Point, missing
 
 LOST = ("I1", "I3", "I5")
@@ -31,13 +33,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help=f"groups that begin so: {', '.join(LIVED)}")
     parser.add_argument("--replay", default="", help="one life again, as a failure names it")
-    parser.add_argument("--broken", default="", help="a deliberately broken runner, to see that it is caught")
+    parser.add_argument(
+        "--broken", default="", help="a deliberately broken runner that must be caught, or `all` of them"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     if options.replay:
         wanted = [_replayed(options.replay)]
     elif options.broken:
-        wanted = [broken(options.broken, options.seed)]
+        return _broken(list(RUNNERS) if options.broken == "all" else [options.broken], options.seed, options.workers)
     else:
         wanted = cases(options.kills, options.seed, options.only)
         if why := missing():
@@ -60,6 +64,22 @@ def main() -> int:
         f"{len(tallies)} of {len(wanted)} lives, {time.monotonic() - began:.0f} s, {options.workers} workers, seed {options.seed}"
     )
     return 1 if any(tally.violations for tally in tallies) else 0
+
+
+def _broken(names: list[str], seed: int, workers: int) -> int:
+    """One line for each broken runner; 0 when all of them were caught, each by an invariant that it breaks."""
+    unknown = [name for name in names if name not in RUNNERS]
+    if unknown:
+        sys.exit(f"there is no broken runner {unknown[0]!r}; there are: {', '.join(RUNNERS)}")
+    missed = 0
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for name, tally in zip(names, pool.imap(partial(caught, seed=seed), names), strict=True):
+            found = [one for one in tally.violations if one.invariant.split()[0] in RUNNERS[name].caught_by]
+            missed += not found
+            said = f"caught by {found[0]}" if found else f"NOT CAUGHT; seen: {[*map(str, tally.violations)]}"
+            print(f"{name}: {said}", flush=True)
+    print(f"{len(names) - missed} of {len(names)} broken runners were caught")
+    return 1 if missed else 0
 
 
 def _replayed(name: str) -> Case:

@@ -17,7 +17,8 @@ from typing import Any
 
 import anyio
 
-from batchrunner import classify, outputs
+from batchrunner import audit, classify, outputs
+from batchrunner.breaker import Breaker
 from batchrunner.classify import Verdict
 from batchrunner.errors import ExitCode
 from batchrunner.model import Job
@@ -25,8 +26,10 @@ from batchrunner.outputs import OutputFolder, Part
 from batchrunner.providers.base import Exchange
 from batchrunner.providers.toapis import ToApis
 from batchrunner.report import summary
+from batchrunner.runner.context import Context
 from batchrunner.runner.submission import Submitter
 from batchrunner.states import JobState
+from batchrunner.store import sqlite_transitions
 from batchrunner.store.sqlite import SqliteStore
 
 
@@ -38,21 +41,27 @@ class Broken:
     caught_by: tuple[str, ...]
     fault: dict[str, Any] | None = None
     """What the provider has to do for it to show."""
-    order: bool = False
-    """Whether only the order of its writes gives it away."""
+    group: str = "kills"
+    """Of lives in which it shows."""
 
 
 RUNNERS: dict[str, Broken] = {}
 
 
-def _broken(*caught_by: str, **fault: Any) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def _broken(*caught_by: str, group: str = "kills", **fault: Any) -> Callable[[Callable[[], None]], Callable[[], None]]:
     def add(spoil: Callable[[], None]) -> Callable[[], None]:
         RUNNERS[spoil.__name__.strip("_").replace("_", " ")] = Broken(
-            spoil, caught_by, {"on": "submit", "share": 0.2, **fault} if fault else None, "I21" in caught_by
+            spoil, caught_by, {"on": "submit", "share": 0.2, **fault} if fault else None, group
         )
         return spoil
 
     return add
+
+
+def _replaced(owner: Any, name: str, value: Any) -> None:
+    """A function of a module; an error where there is none by that name any more."""
+    assert callable(getattr(owner, name))
+    setattr(owner, name, value)
 
 
 @_broken("I2", "I3", "I4")
@@ -102,7 +111,7 @@ def _believing(changed: Callable[[Exchange], bool], verdict: Verdict) -> None:
         made = submission(exchange, **named)
         return replace(made, verdict=verdict) if made.verdict is Verdict.IN_DOUBT and changed(exchange) else made
 
-    classify.submission = believed
+    _replaced(classify, "submission", believed)
 
 
 @_broken("I2", "I3", "I4", do="drop", accept=True)
@@ -205,7 +214,7 @@ def _writes_under_the_final_name() -> None:
 
     OutputFolder.part, Part.write = part, slowly  # type: ignore[method-assign]
     Part.publish = lambda part: part.final  # type: ignore[method-assign]
-    outputs._remove = lambda path: None
+    _replaced(outputs, "remove", lambda path: None)
 
 
 @_broken("I9")
@@ -225,7 +234,7 @@ def _overwrites_files_of_others() -> None:
         part.replace(final)
         return True
 
-    outputs._claim = claimed
+    _replaced(outputs, "claim", claimed)
 
 
 @_broken("I19")
@@ -239,9 +248,9 @@ def _keeps_the_key() -> None:
     SqliteStore.record_accepted = telling  # type: ignore[method-assign]
 
 
-@_broken("I18")
+@_broken("I18", do="answer", status=400, json={"error": {"code": "invalid_request", "message": "no"}})
 def _always_says_that_all_is_well() -> None:
-    summary.exit_code = lambda outcome: ExitCode.DONE
+    _replaced(summary, "exit_code", lambda outcome: ExitCode.DONE)
 
 
 @_broken("I12")
@@ -257,12 +266,47 @@ def _moves_a_job_behind_the_back_of_its_history() -> None:
     SqliteStore.record_finished = silently  # type: ignore[method-assign]
 
 
+@_broken("I14", group="kills, a cap")
+def _buys_beyond_its_cap() -> None:
+    _replaced(sqlite_transitions, "passed", lambda *given, **named: [])
+
+
+@_broken("I14", group="kills, no money")
+def _goes_on_without_money() -> None:
+    async def nothing(context: Context, *given: Any) -> None: ...
+
+    Context.pause = nothing  # type: ignore[method-assign]
+
+
+@_broken("I14", group="outages")
+def _knocks_at_a_closed_door() -> None:
+    Breaker.doubted = lambda breaker, now: breaker  # type: ignore[method-assign]
+
+
+@_broken("I15", group="kills, no money")
+def _fails_what_it_cannot_pay() -> None:
+    submission = classify.submission
+
+    def refused(exchange: Exchange, **named: Any) -> classify.Submission:
+        made = submission(exchange, **named)
+        lacking = made.verdict is Verdict.ACCOUNT_STOP
+        return replace(made, verdict=Verdict.REFUSED) if lacking else made
+
+    _replaced(classify, "submission", refused)
+
+
+@_broken("I22", group="kills, a cap")
+def _leaves_a_purchase_out_of_its_audit() -> None:
+    kept = audit.kept
+    _replaced(audit, "kept", lambda *given: kept(*given)[1:])
+
+
 @_broken("I11")
 def _writes_where_it_likes() -> None:
     Path(os.environ["HOME"], ".batchrunner.log").write_text("hello")
 
 
-@_broken("I21")
+@_broken("I21", group="order of writes")
 def _promises_before_the_disk_does() -> None:
     opened = SqliteStore.open
 
@@ -274,6 +318,6 @@ def _promises_before_the_disk_does() -> None:
     SqliteStore.open = staticmethod(careless)  # type: ignore[method-assign,assignment]
 
 
-@_broken("I21")
+@_broken("I21", group="order of writes")
 def _names_a_clip_before_its_content_is_durable() -> None:
     Part.sync = lambda part: part.file.flush()  # type: ignore[method-assign]

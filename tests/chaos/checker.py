@@ -7,6 +7,7 @@ Each is a function of the evidence that yields what is wrong. `check` is for any
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -70,8 +71,12 @@ def _jobs_are_the_manifest(evidence: Evidence) -> Iterator[str]:
         yield f"{evidence.jobs_before} jobs have become {len(evidence.jobs)}"
 
 
+def _ended_with(evidence: Evidence, *codes: int) -> bool:
+    return evidence.last is not None and evidence.last.code in codes
+
+
 def _ended_well(evidence: Evidence) -> bool:
-    return evidence.last is not None and evidence.last.code in (0, 3, 11)
+    return _ended_with(evidence, 0, 3, 11)
 
 
 @_rule("I2 nothing is bought twice")
@@ -244,6 +249,30 @@ def _limits_hold(evidence: Evidence) -> Iterator[str]:
         yield f"{evidence.most_submitting} submissions at once"
 
 
+@_rule("I14 nothing is bought that a cap or a closed door forbids")
+def _forbidden(evidence: Evidence) -> Iterator[str]:
+    if evidence.cap and len(evidence.sales) > evidence.cap:
+        yield f"{len(evidence.sales)} clips were bought, and the budget allows {evidence.cap}"
+    if evidence.is_short and evidence.run.unsold > evidence.slots:
+        yield f"{evidence.run.unsold} submissions that the account could not pay, and there are {evidence.slots} slots"
+    if evidence.is_shut and evidence.run.unsold > evidence.slots + evidence.run.balances:
+        probes = evidence.run.balances
+        yield f"{evidence.run.unsold} submissions in an outage: {evidence.slots} slots, {probes} questions whether it is over"
+
+
+@_rule("I15 what the account lacks fails no job")
+def _account_trouble(evidence: Evidence) -> Iterator[str]:
+    keys = {job["id"]: job["key"] for job in evidence.jobs}
+    for attempt in evidence.attempts:
+        if attempt["http_status"] in (401, 402) and attempt["outcome"] != "returned":
+            yield f"job {keys[attempt['job_id']]} is {attempt['outcome']} because of HTTP {attempt['http_status']}"
+    if _ended_with(evidence, 7):
+        sold = {sale.purchase_id for sale in evidence.sales}
+        for job in evidence.jobs:
+            if job["wanted"] and job["state"] not in ("pending", "in_doubt") and job["purchase_id"] not in sold:
+                yield f"job {job['key']} is {job['state']}, and only the account was in the way"
+
+
 @_rule("I17 the database is whole")
 def _database_is_whole(evidence: Evidence) -> Iterator[str]:
     if evidence.jobs and evidence.ask("PRAGMA integrity_check") != [("ok",)]:
@@ -303,6 +332,24 @@ def _no_leftovers(evidence: Evidence) -> Iterator[str]:
             continue
         if path.suffix == ".part" or path.name.startswith(".batchrunner"):
             yield f"{path.name} is left in the folder"
+
+
+_AUDIT = re.compile(
+    r"audit +charged (-?\d+) credits; (\d+) tasks? explains? (-?\d+); unexplained (-?\d+); in doubt (\d+)"
+)
+
+
+@_rule("I22 the audit line is the truth", AT_THE_END)
+def _audit_is_true(evidence: Evidence) -> Iterator[str]:
+    said = _AUDIT.search(evidence.last.text) if evidence.last else None
+    if said is None or not _ended_with(evidence, 0, 3):
+        return
+    charged, tasks, explained, unexplained, doubts = map(int, said.groups())
+    doubtful = any(attempt["outcome"] in ("open", "unanswered") for attempt in evidence.attempts)
+    if doubts and not doubtful:
+        yield f"{doubts} are said to be in doubt, and none is"
+    if not doubtful and (unexplained or charged != explained or tasks > len(evidence.sales)):
+        yield f"all that was charged is known, and yet: {said[0]}"
 
 
 @_rule("I23 one purchase, one id")

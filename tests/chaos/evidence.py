@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .providers import Shop
 
 Row = dict[str, Any]
 
@@ -29,6 +33,30 @@ class Said:
 
     text: str
     code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the provider has seen."""
+
+    submissions: int = 0
+    sold: int = 0
+    balances: int = 0
+    """Questions what the account has, which are free."""
+
+    @classmethod
+    def of(cls, shop: Shop) -> Traffic:
+        """All of it until now."""
+        sold, kinds = len(shop.sales()), Counter(line["kind"] for line in shop.requests())
+        return cls(kinds["submit"], sold, kinds["balance"])
+
+    def __sub__(self, before: Traffic) -> Traffic:
+        return Traffic(self.submissions - before.submissions, self.sold - before.sold, self.balances - before.balances)
+
+    @property
+    def unsold(self) -> int:
+        """Submissions that nothing came of."""
+        return self.submissions - self.sold
 
 
 @dataclass(kw_only=True)
@@ -60,6 +88,14 @@ class Evidence:
     """Submissions that the provider saw under way at once."""
     jobs_before: int = 0
     """Jobs that the database had when it was looked at last."""
+    cap: int = 0
+    """Clips that the budget allows; 0 without a budget."""
+    is_short: bool = False
+    """Whether the account pays for less than the batch wants."""
+    is_shut: bool = False
+    """Whether every submission of this run was answered with an error, and sold nothing."""
+    run: Traffic = Traffic()
+    """Of the last run."""
 
     @property
     def last(self) -> Said | None:

@@ -23,6 +23,10 @@ from .tracing import Point, Traced
 STRIKES = 10
 """Kills in one life of a batch."""
 SETTLE = ("--settle", "0.4")
+CHANCES_TO_SHOW = 3
+"""Lives in which a broken runner may be caught: what it breaks may need a kill at a certain moment to show."""
+LITTLE = 20
+"""Clips that may be bought at first where a cap or the account is too small for the batch."""
 CALLS_ARE_RARE = 12
 """Kinds of calls that happen no more often than this are struck at every one of them."""
 
@@ -185,10 +189,18 @@ def _faults(case: Case, life: Life, operators: list[str]) -> Iterator[list[dict]
 def broken(name: str, seed: int) -> Case:
     """The case in which a broken runner shows itself."""
     runner = RUNNERS[name]
-    case = Case(name="kills", seed=seed, strikes=12, spoilt_by=name, options=SETTLE)
-    if runner.order:
-        return replace(case, name="order of writes", jobs=5, strikes=1)
-    return replace(case, faults=(runner.fault,) if runner.fault else ())
+    (case, *_) = cases(100, seed, runner.group)
+    strikes = case.strikes if runner.group == "order of writes" else STRIKES + 2
+    return replace(case, strikes=strikes, spoilt_by=name, faults=(runner.fault,) if runner.fault else ())
+
+
+def caught(name: str, seed: int) -> Tally:
+    """The life in which a broken runner was caught by an invariant that it breaks, or the last one that was tried."""
+    for number in range(CHANCES_TO_SHOW):
+        tally = live(broken(name, seed + number))
+        if tally.count(*RUNNERS[name].caught_by):
+            break
+    return tally
 
 
 LIVED: dict[str, Callable[[Case], Tally]] = {
@@ -197,6 +209,9 @@ LIVED: dict[str, Callable[[Case], Tally]] = {
     "kills, stored late": lambda case: lived(case, troubles.kill),
     "kills, no look-up": lambda case: lived(case, troubles.kill),
     "kills, emulator": lambda case: lived(case, troubles.kill),
+    "kills, a cap": lambda case: lived(case, troubles.kill),
+    "kills, no money": lambda case: lived(case, troubles.kill),
+    "outages": lambda case: lived(case, troubles.outage),
     "signals": lambda case: lived(case, troubles.signals),
     "kills at calls": lambda case: lived(case, _at_call, stopped=True),
     "errors at calls": lambda case: lived(case, _at_call, stopped=True),
@@ -215,6 +230,9 @@ def cases(kill_count: int, seed: int, only: str = "") -> list[Case]:
         "kills, stored late": lambda: kills("kills, stored late", few, seed, stored_after=0.15),
         "kills, no look-up": lambda: kills("kills, no look-up", few, seed, purchases="ignored"),
         "kills, emulator": lambda: kills("kills, emulator", few, seed, provider="emulator"),
+        "kills, a cap": lambda: kills("kills, a cap", few, seed, cap=LITTLE),
+        "kills, no money": lambda: kills("kills, no money", few, seed, paid=LITTLE),
+        "outages": lambda: kills("outages", few, seed),
         "signals": lambda: signalled(max(kill_count // 10, 6), seed),
         "spoilt answers": lambda: spoilt(max(kill_count // 500, 1), seed),
     }

@@ -22,7 +22,7 @@ from tests.acceptance.world import FAST, KEY
 
 from . import checker, launch, providers, tracing
 from .checker import Violation
-from .evidence import Evidence, Said
+from .evidence import Evidence, Said, Traffic
 from .launch import Child, Hang
 
 SLOTS = 4
@@ -30,7 +30,11 @@ COMES_TO_AN_END = "I16 the same command comes to an end, and then buys nothing"
 RUNS_FOR_A_DOUBT = 3
 """Runs that may look for evidence; what is in doubt then is left to a person."""
 GROWTH = 20
-"""Jobs that are added to a batch that was over before it was struck: the next strike needs something to strike."""
+"""Jobs that are added to a batch that was over before it was struck: the next strike needs something to strike. As many
+more may be bought where a cap or the account had ended the buying."""
+CREDITS = 84
+"""What the independent server asks for a clip of these batches."""
+PLENTY = 10**6
 RUNS_TO_THE_END = 25
 """Undisturbed runs after which a batch that is not settled never will be."""
 CHANCES: tuple[dict[str, Any], ...] = (
@@ -74,6 +78,10 @@ class Case:
     """That the independent server makes besides."""
     purchases: str = "kept"
     stored_after: float = 0.0
+    cap: int = 0
+    """Clips that the budget allows at first; 0 without a budget."""
+    paid: int = 0
+    """Clips that the account pays for at first; 0 without end."""
     spoilt_by: str = ""
     """A deliberately broken runner of `broken.py`."""
     options: tuple[str, ...] = ()
@@ -125,6 +133,9 @@ class Life:
         self.jobs = jobs or prompts.jobs(case.jobs)
         self.jobs[0]["id"] = "taken"
         self.outgrown: list[str] = []
+        self.cap, self.paid = case.cap, case.paid
+        self.is_shut = False
+        """Whether the provider takes nothing in this run."""
         self.tally = Tally(case=case, jobs=len(self.jobs))
         self.patience = launch.PATIENCE
         self.exact = True
@@ -137,25 +148,43 @@ class Life:
         self.database = self.cwd / ".batchrunner" / "batchrunner.db"
         self.said: list[Said] = []
         self._jobs_before = 0
+        self._before = Traffic()
 
     def write_manifest(self) -> None:
         room = (
             SLOTS * self.case.strikes + 12 if self.case.strikes else len(self.jobs)
         )  # what is in doubt keeps its place in flight
-        document = {
+        document: dict[str, Any] = {
             "version": 1,
             "name": "chaos",
             "limits": {**FAST, "max_in_flight": room},
             "jobs": [{**job, "prompt": job["prompt"].replace("{", "{{").replace("}", "}}")} for job in self.jobs],
         }
+        if self.cap:
+            document["prices"] = {"currency": "CREDITS", "per_request": {"720P": CREDITS}}
+            document["budget"] = {"max_cost": self.cap * CREDITS}
         (self.cwd / "batch.yaml").write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), "utf-8")
 
     def grow(self) -> None:
-        """The user wants more, and runs the same command again."""
+        """The user wants more, may spend more, and runs the same command again."""
+        self.may_spend(GROWTH)
         self.outgrown = [job["prompt"] for job in self.jobs]
         self.jobs += prompts.jobs(len(self.jobs) + GROWTH)[len(self.jobs) :]
         self.tally.jobs = len(self.jobs)
         self.write_manifest()
+
+    def may_spend(self, clips: int) -> None:
+        """The cap is raised, the account topped up, for so many clips more."""
+        if self.cap:
+            self.cap += clips
+            self.write_manifest()
+        if self.paid:
+            self.paid += clips
+            self.shop.top_up(self.paid * CREDITS)
+
+    def begins_outage(self) -> None:
+        """From here on nothing is sold in this run."""
+        self._before, self.is_shut = Traffic.of(self.shop), True
 
     def _plant(self) -> dict[Path, bytes]:
         """Files of the user's among the clips."""
@@ -185,6 +214,7 @@ class Life:
         from . import broken
 
         self.tally.runs += 1
+        self._before, self.is_shut = Traffic.of(self.shop), False
         patch = broken.RUNNERS[self.case.spoilt_by].spoil if self.case.spoilt_by else lambda: None
         out = self.folder / f"said-{self.tally.runs:03}"
         before = (patch, tracing.stop_here) if self.stopped else (patch,)
@@ -209,6 +239,10 @@ class Life:
             slots=SLOTS,
             most_submitting=self.shop.most_submitting(),
             jobs_before=self._jobs_before,
+            cap=self.cap,
+            is_short=bool(self.paid),
+            is_shut=self.is_shut,
+            run=Traffic.of(self.shop) - self._before,
         )
 
     def struck(self, trouble: Trouble, *, stopped: bool = False) -> bool:
@@ -232,6 +266,7 @@ class Life:
     def end(self) -> None:
         """Undisturbed runs until all is settled, or held for a person; then once more, which must buy nothing."""
         held = 0
+        self.may_spend(PLENTY)
         for _ in range(RUNS_TO_THE_END):
             said = self.undisturbed()
             held += said.code == 11
@@ -302,7 +337,9 @@ def _provider(case: Case, folder: Path) -> Any:
     clips = Path(tempfile.gettempdir()) / "batchrunner-chaos-clips"
     clips.mkdir(exist_ok=True)
     faults = (*case.faults, *(CHANCES if case.chaotic else ()))
-    options = {"seed": case.seed, "purchases": case.purchases, "stored_after": case.stored_after}
+    options: dict[str, Any] = {"seed": case.seed, "purchases": case.purchases, "stored_after": case.stored_after}
+    if case.paid:
+        options["credits"] = case.paid * CREDITS
     return providers.independent(folder / "provider", clips, faults=faults, **options)
 
 

@@ -38,6 +38,9 @@ class Shop(Protocol):
 
     def set_faults(self, *faults: dict[str, Any]) -> None: ...
 
+    def top_up(self, credits: int) -> None:
+        """The account may use so many in all."""
+
 
 @dataclass
 class Independent:
@@ -72,6 +75,9 @@ class Independent:
     def set_faults(self, *faults: dict[str, Any]) -> None:
         self.server.set_faults(*faults)
 
+    def top_up(self, credits: int) -> None:
+        self.server.top_up(credits)
+
 
 @dataclass
 class Emulated:
@@ -97,6 +103,9 @@ class Emulated:
         return 0
 
     def set_faults(self, *faults: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def top_up(self, credits: int) -> None:
         raise NotImplementedError
 
 

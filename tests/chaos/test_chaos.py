@@ -47,16 +47,16 @@ def test_what_is_promised_is_durable_first():
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-QUICK = ("has a transport that repeats", "keeps the key")
+QUICK = ("has a transport that repeats", "keeps the key", "releases its slot before the record", "buys beyond its cap")
 
 
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RUNNERS]
 )
 def test_a_broken_runner_is_caught(name):
-    ended = run("--broken", name)
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert any(f"\n  {invariant} " in ended.stdout for invariant in RUNNERS[name].caught_by), ended.stdout
+    ended = run("--broken", name, "--workers", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{name}: caught by" in ended.stdout
 
 
 @pytest.mark.slow

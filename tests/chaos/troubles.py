@@ -42,6 +42,23 @@ def kill(life: Life, child: Child) -> str:
     return phase_of(life, seen)
 
 
+OUTAGE = {"on": "submit", "do": "answer", "status": 502, "text": "<html>502</html>", "times": 0}
+
+
+def outage(life: Life, child: Child) -> str:
+    """From some instant on the provider takes nothing, and answers everything else, until the run is killed."""
+    _instant(life, child)
+    if not child.alive:
+        return ""
+    life.shop.set_faults(OUTAGE)
+    life.begins_outage()
+    try:
+        _sleep(child, life.chance.uniform(0.2, 1.5))
+        return kill(life, child)
+    finally:
+        life.shop.set_faults()
+
+
 GENTLE = {"TERM": (signal.SIGTERM, 143), "INT": (signal.SIGINT, 130), "HUP": (signal.SIGHUP, 143)}
 SIGNALS = (*GENTLE, "INT INT", "PIPE", "STOP CONT")
 
