@@ -1,7 +1,7 @@
 """The only module that imports httpx: addresses and keys checked, answers bounded, failures turned into `Exchange`.
 
-Two lanes share the rules: submissions get a fresh connection each, so that a dropped idle connection can never be taken
-for a lost answer; everything else keeps connections alive. Neither follows redirects, repeats a request or leaks the key.
+The lanes share the rules: submissions get a fresh connection each, so that a dropped idle connection can never be taken
+for a lost answer; everything else keeps connections alive. None follows redirects by itself, submits again or leaks the key.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import anyio
 import httpx
 
 from batchrunner.errors import AccountError, ProviderError, UsageError
-from batchrunner.providers import addresses, quick
+from batchrunner.providers import addresses, lanes, quick
 from batchrunner.providers.addresses import is_loopback, is_plain_host
 from batchrunner.providers.base import Download, DownloadBroken, Exchange, Rest
+from batchrunner.providers.lanes import Lane
 from batchrunner.redaction import MASK, echoes
 from batchrunner.settings import CALL_TIMEOUT, MAX_ANSWER_BYTES, SUBMIT_DEADLINE
 
-CONNECT_TIMEOUT = 15.0
 MAX_REDIRECTS = 3
 """Of a result file; API calls follow none."""
 MAX_ADDRESSES = 4
@@ -46,6 +47,7 @@ POOL = 16
 _KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"\Z')
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})\Z")
+_NONE: Mapping[str, str] = {}
 _BODY_BEGUN = "send_request_body.started"
 _SURELY_UNSENT = (
     httpx.ConnectError,
@@ -113,7 +115,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class HttpClient:
-    """Both lanes to one API. Use as an async context manager."""
+    """All lanes to one API. Use as an async context manager."""
 
     def __init__(
         self,
@@ -133,18 +135,14 @@ class HttpClient:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        headers = {"Authorization": f"Bearer {self._key}", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
-        self._tls = _tls()  # once, not for each client: it reads hundreds of authorities
-        fresh = httpx.Limits(max_keepalive_connections=0)
-        kept = httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL)
-        enter = self._stack.enter_async_context
-        self._careful = await enter(self._client(headers, fresh, SUBMIT_DEADLINE))
-        self._quick = await enter(self._client(headers, kept, CALL_TIMEOUT))
-        fast = None if self._transport else quick.transport(self._tls, proxies=not is_loopback(self.host))
-        self._asking = await enter(self._client(headers, kept, CALL_TIMEOUT, fast)) if fast else self._quick
-        del headers["Authorization"]  # a result file is somebody else's address
-        # Connections to a number are not shared: two hosts behind one address may show different certificates.
-        self._open = await enter(self._client(headers, fresh, CALL_TIMEOUT))
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
+        known = {**headers, "Authorization": f"Bearer {self._key}"}  # a result file is somebody else's address
+        tls = _tls()  # once, not for each lane: it reads hundreds of authorities
+        self._careful = await self._lane(tls, known, SUBMIT_DEADLINE, keeps=0)
+        self._quick = await self._lane(tls, known, CALL_TIMEOUT, keeps=POOL)
+        self._asking = await self._fast_lane(tls, known) or self._quick
+        # httpx would share connections to a number: two hosts behind one address may show different certificates.
+        self._open = await self._fast_lane(tls, headers) or await self._lane(tls, headers, CALL_TIMEOUT, keeps=0)
         return self
 
     async def __aexit__(
@@ -153,22 +151,18 @@ class HttpClient:
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
 
-    def _client(
-        self,
-        headers: Mapping[str, str],
-        limits: httpx.Limits,
-        timeout: float,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            headers=headers,
-            limits=limits,
-            timeout=httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
-            follow_redirects=False,
-            verify=self._tls,
-            trust_env=not is_loopback(self.host),  # a proxy leads to the provider, never to this machine
-            transport=transport or self._transport,
-        )
+    async def _lane(self, tls: ssl.SSLContext, headers: dict[str, str], within: float, *, keeps: int) -> Lane:
+        stock = self._transport or lanes.stock(tls, keeps=keeps, proxies=self._proxied)
+        return Lane(await self._stack.enter_async_context(stock), headers, within)
+
+    async def _fast_lane(self, tls: ssl.SSLContext, headers: dict[str, str]) -> Lane | None:
+        fast = None if self._transport or self._proxied else quick.transport(tls)
+        return None if fast is None else Lane(await self._stack.enter_async_context(fast), headers, CALL_TIMEOUT)
+
+    @property
+    def _proxied(self) -> bool:
+        """A proxy leads to the provider, never to this machine."""
+        return not is_loopback(self.host) and bool(getproxies())
 
     async def submit(self, path: str, body: bytes) -> Exchange:
         """POST once on a fresh connection; `body_started` comes from the transport's own trace."""
@@ -186,7 +180,14 @@ class HttpClient:
         return await self._exchange(self._quick, "POST", path, within=within, files={field: (name, content, mime)})
 
     async def _exchange(
-        self, client: httpx.AsyncClient, method: str, path: str, *, within: float | None = None, **request: Any
+        self,
+        lane: Lane,
+        method: str,
+        path: str,
+        *,
+        within: float | None = None,
+        headers: Mapping[str, str] = _NONE,
+        **content: Any,
     ) -> Exchange:
         seen: list[str] = []
 
@@ -195,17 +196,17 @@ class HttpClient:
                 seen.append(event)
 
         status: int | None = None
-        headers: Mapping[str, str] = {}
+        told: Mapping[str, str] = {}
         body = bytearray()
         error: str | None = None
         complete = False
         begun = True
         try:
-            url = self._base_url + path
             with anyio.fail_after(within):
-                async with client.stream(method, url, extensions={"trace": trace}, **request) as response:
-                    status, headers = response.status_code, response.headers
-                    async for chunk in response.aiter_raw():
+                response = await lane.ask(method, self._base_url + path, headers, {"trace": trace}, **content)
+                async with aclosing(response):
+                    status, told = response.status_code, response.headers
+                    async for chunk in lanes.raw(response):
                         body += chunk
                         if len(body) > MAX_ANSWER_BYTES:
                             break
@@ -219,7 +220,7 @@ class HttpClient:
         plain, whole = _unpacked(bytes(body[:MAX_ANSWER_BYTES]))
         return Exchange(
             status=status,
-            headers={name.lower(): self._scrubbed(value.encode()).decode() for name, value in headers.items()},
+            headers={name.lower(): self._scrubbed(value.encode()).decode() for name, value in told.items()},
             body=self._scrubbed(plain),
             complete=complete and whole,
             body_started=begun,
@@ -236,11 +237,11 @@ class HttpClient:
         An address without a host is one of the API's own. With `rest`, only what is left of the same file is asked for.
         """
         wanted = {} if rest is None else {"Range": f"bytes={rest.start}-", "If-Range": rest.etag}
-        async with AsyncExitStack() as stack:
-            response, error = await self._opened(stack, url, wanted)
-            if response is None:
-                yield Download(status=None, length=None, content_type="", chunks=_nothing(), error=error)
-                return
+        response, error = await self._opened(url, wanted)
+        if response is None:
+            yield Download(status=None, length=None, content_type="", chunks=_nothing(), error=error)
+            return
+        async with aclosing(response):
             start, length = _extent(response)
             etag = response.headers.get("etag", "")
             yield Download(
@@ -252,9 +253,7 @@ class HttpClient:
                 etag=etag if _STRONG_ETAG.match(etag) else None,
             )
 
-    async def _opened(
-        self, stack: AsyncExitStack, url: str, wanted: Mapping[str, str]
-    ) -> tuple[httpx.Response | None, str | None]:
+    async def _opened(self, url: str, wanted: Mapping[str, str]) -> tuple[httpx.Response | None, str | None]:
         if url.startswith("/"):
             url = addresses.joined(self._base_url, url)
         for _ in range(MAX_REDIRECTS + 1):
@@ -262,29 +261,29 @@ class HttpClient:
                 return None, "refused_url"
             try:
                 with anyio.fail_after(CALL_DEADLINE):
-                    response = await self._ask(stack, httpx.URL(url), wanted)
+                    response = await self._ask(httpx.URL(url), wanted)
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as failure:
                 return None, _kind(failure)
             if response is None:
                 return None, "refused_address"
             if response.status_code not in (301, 302, 303, 307, 308):
                 return response, None
+            await response.aclose()
             url = addresses.joined(url, response.headers.get("location", ""))
         return None, "too_many_redirects"
 
-    async def _ask(self, stack: AsyncExitStack, url: httpx.URL, wanted: Mapping[str, str]) -> httpx.Response | None:
+    async def _ask(self, url: httpx.URL, wanted: Mapping[str, str]) -> httpx.Response | None:
         """Ask at the addresses that were looked at, one after the other; None when one of them must not be asked."""
         host, port = url.raw_host.decode("ascii"), url.port or 443
         found = await addresses.checked(host, port, api_host=self.host, resolve=self._resolve)
         if found is None:
-            return await stack.enter_async_context(self._open.stream("GET", url, headers=wanted))
+            return await self._open.ask("GET", url, wanted, {})
         named = {**wanted, "Host": url.netloc.decode("ascii")}
         failure: httpx.TransportError | None = None
         for address in found[:MAX_ADDRESSES]:
             there = url.copy_with(host=address)
             try:
-                stream = self._open.stream("GET", there, headers=named, extensions={"sni_hostname": host})
-                return await stack.enter_async_context(stream)
+                return await self._open.ask("GET", there, named, {"sni_hostname": host})
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error
         if failure is not None:
@@ -325,7 +324,7 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
     waited, came, in_all = 0.0, 0, 0.0
     asked = anyio.current_time()
     try:
-        async for chunk in response.aiter_raw():
+        async for chunk in lanes.raw(response):
             took = anyio.current_time() - asked
             waited, came, in_all = waited + took, came + len(chunk), in_all + took
             if in_all >= DOWNLOAD_DEADLINE:

@@ -1,63 +1,86 @@
-"""The faster transport under httpx's client, for free questions to the API: aiohttp's connections (performance notes §2).
+"""The faster transport under httpx's types, for what is free: aiohttp's connections (performance notes §2).
 
-It asks with a seventh of the CPU of httpx's own pool. It stays out of two lanes: it has no trace that proves what of a
-submission left, and it writes addresses anew, which a signature in a result's URL need not survive.
+It asks with a seventh of the CPU of httpx's own pool, and keeps connections to result files too. Submissions stay out of
+it: it has no trace that proves what of them left.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from urllib.request import getproxies
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 
 CONNECTIONS = 64
 KEPT = 15.0
 """Seconds that an idle connection is kept."""
+CHUNK = 1 << 18
+"""Bytes at most that are handed on at once."""
 
 
-def transport(tls: ssl.SSLContext, *, proxies: bool) -> httpx.AsyncBaseTransport | None:
-    """For one client; None where httpx's own has to do: on trio, without aiohttp, or behind a proxy.
-
-    `proxies` says whether the environment's proxies are to be asked; with a transport of its own, httpx forgets them.
-    """
-    if proxies and getproxies():
-        return None
+def transport(tls: ssl.SSLContext) -> httpx.AsyncBaseTransport | None:
+    """For one lane; None where httpx's own has to do: on trio, or without aiohttp."""
     try:
         import aiohttp  # a tenth of a second, for those who ask
         from httpx_aiohttp import AiohttpTransport
+        from httpx_aiohttp.transport import AiohttpResponseStream
+        from yarl import URL
 
-        connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS, keepalive_timeout=KEPT)
+        # Two hosts behind one address may show different certificates: only a pool that tells them apart is shared.
+        apart = "server_hostname" in aiohttp.client_reqrep.ConnectionKey._fields
+        keeping: dict[str, Any] = {"keepalive_timeout": KEPT} if apart else {"force_close": True}
+        connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS, **keeping)
         session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
     except (ImportError, RuntimeError):  # RuntimeError: this loop is not asyncio's
         return None
-    return _Told(AiohttpTransport(verify=tls, client=session), aiohttp.ClientError)
+    AiohttpResponseStream.CHUNK_SIZE = CHUNK
+    verbatim: Any = _Verbatim(session, URL)
+    return _Told(AiohttpTransport(verify=tls, client=verbatim), session, aiohttp)
+
+
+class _Verbatim:
+    """A session that asks for addresses as they are written: a signature in one would not survive another spelling."""
+
+    def __init__(self, session: Any, parsed: Any) -> None:
+        self._session, self._parsed = session, parsed
+
+    def __call__(self) -> _Verbatim:
+        """The transport asks for its session at each request."""
+        return self
+
+    def request(self, *, url: str, **more: Any) -> Any:
+        return self._session.request(url=self._parsed(url, encoded=True), **more)
 
 
 class _Told(httpx.AsyncBaseTransport):
-    """Tells every failure as httpx would: those that the transport does not know as broken protocol."""
+    """Tells every failure as httpx would: what ends too early, and what the transport does not know, as broken protocol."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, failures: type[Exception]) -> None:
-        self._inner, self._failures = inner, failures
+    def __init__(self, inner: httpx.AsyncBaseTransport, session: Any, failures: Any) -> None:
+        self._inner, self._session = inner, session
+        self._known, self._unreached = failures.ClientError, failures.ClientConnectorError
+        self._early = failures.ClientPayloadError, failures.ServerDisconnectedError
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        with self._told():
+        try:
             response = await self._inner.handle_async_request(request)
+        except Exception as failure:
+            raise self.told(failure) from failure
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Stream(response.stream, self)
         return response
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except self._failures as failure:
-            raise httpx.RemoteProtocolError(type(failure).__name__) from failure
+    def told(self, failure: Exception) -> Exception:
+        """The failure by the name that httpx has for it."""
+        cause = failure.__cause__
+        if isinstance(cause, self._unreached):
+            return httpx.ConnectError(str(cause))
+        if isinstance(cause, self._early):
+            return httpx.RemoteProtocolError(type(cause).__name__)
+        return httpx.RemoteProtocolError(type(failure).__name__) if isinstance(failure, self._known) else failure
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self._session.close()
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -65,9 +88,11 @@ class _Stream(httpx.AsyncByteStream):
         self._inner, self._transport = inner, transport
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._transport._told():
+        try:
             async for chunk in self._inner:
                 yield chunk
+        except Exception as failure:
+            raise self._transport.told(failure) from failure
 
     async def aclose(self) -> None:
         await self._inner.aclose()

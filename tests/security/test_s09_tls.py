@@ -1,5 +1,6 @@
 """S9: a server that cannot prove its name is sent nothing; a result file's certificate is its host's, not its number's."""
 
+import contextlib
 import shutil
 import socket
 import ssl
@@ -81,3 +82,39 @@ async def test_a_result_file_has_to_have_its_own_name(server, certificate, monke
         assert f"host: {host}:{port}\r\n".encode() in received[0].lower()
     else:
         assert (download.status, download.error, received) == (None, "certificate", [])
+
+
+async def test_a_connection_is_not_shared_with_another_name_at_the_same_number(certificate, monkeypatch):
+    """The second host has a certificate of its own to show, or is sent nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    received = []
+
+    def answer(plain):
+        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+            while request := connection.recv(65536):
+                received.append(request)
+                connection.sendall(ANSWER)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                thread = threading.Thread(target=answer, args=(listener.accept()[0],))
+                threads.append(thread)
+                thread.start()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=serve)]
+        threads[0].start()
+        port = listener.getsockname()[1]
+        async with HttpClient("http://127.0.0.1:9", KEY, resolve=here) as http:
+            told = []
+            for host in ("files.test", "files.test", "other.test"):
+                async with http.download(f"https://{host}:{port}/a.mp4") as download:
+                    told.append((download.status, download.error, len([chunk async for chunk in download.chunks])))
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+    assert told == [(200, None, 1), (200, None, 1), (None, "certificate", 0)]
+    assert all(b"host: files.test" in request.lower() for request in received)

@@ -50,7 +50,7 @@ def beneath(request, monkeypatch):
     if request.param == "aiohttp":
         pytest.importorskip("httpx_aiohttp")  # without it the stock transport asks, as it does on trio
     if request.param == "stock":
-        monkeypatch.setattr(quick, "transport", lambda tls, *, proxies: None)
+        monkeypatch.setattr(quick, "transport", lambda tls: None)
     return request.param
 
 
@@ -591,6 +591,22 @@ async def test_a_result_file_is_asked_for_without_the_key():
     assert server.received[0].startswith(b"GET /a.mp4?sig=1 HTTP/1.1")
     assert b"authorization" not in server.received[0].lower()
     assert KEY.encode() not in server.received[0]
+
+
+@pytest.mark.parametrize("path", ["/a%2Fb/%e4%BD%a0.mp4?sig=a%2Bb%3d&x=%E4+y", "/a.mp4?a=b/c:d@e&sig=~%7E'()*"])
+async def test_a_signed_address_is_asked_for_letter_by_letter(path):
+    with serving(answering(file())) as server:
+        async with client(server.url) as one:
+            await fetched(one, server.url + path)
+    assert server.received[0].split(b"\r\n")[0] == f"GET {path} HTTP/1.1".encode()
+
+
+async def test_result_files_keep_their_connection(beneath):
+    with serving(answering(file(), file(), file())) as server:
+        async with client(server.url) as one:
+            for _ in range(3):
+                assert (await fetched(one, f"{server.url}/a.mp4"))[1] == b"clip"
+    assert len(server.received) == (1 if beneath == "aiohttp" else 3)
 
 
 async def test_not_after_a_redirect_either():
