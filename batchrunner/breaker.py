@@ -3,8 +3,10 @@
 Two submissions in doubt in a row, or three within a minute, open it: nothing is submitted. The free balance endpoint is
 asked after 1, 2, 4, 8 and then every 15 minutes; once it answers, one submission at a time is tried. The first one that is
 answered, whatever the answer says, closes the breaker; one that is in doubt opens it again, and the waits go on from where
-they were. So an outage costs at most the submit slots and one submission a probe (reliability notes §1.0). Pure: `now` is
-an argument, in seconds.
+they were. So an outage costs at most the submit slots and one submission a probe (reliability notes §1.0).
+
+Three submissions in a row that could not leave (no name, no connection, a proxy that refuses) open it as well: they cost
+nothing, so the question whether there is a way again is asked soon, and often. Pure: `now` is an argument, in seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ IN_A_ROW = 2
 WITHIN, IN_ALL = 60.0, 3
 PROBES = (60.0, 120.0, 240.0, 480.0, 900.0)
 """Seconds from opening to the first probe, from there to the next, and so on; the last goes on for ever."""
+UNSENT_IN_A_ROW = 3
+FREE_PROBES = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""The same after submissions that could not leave."""
 GIVE_UP_AFTER = 3600.0
 """Seconds without one answered submission after which a run stops trying: its jobs stay as they are for the next run."""
 
@@ -35,6 +40,9 @@ class Breaker:
     speed: float = 1.0
     circuit: Circuit = Circuit.CLOSED
     in_a_row: int = 0
+    unsent_in_a_row: int = 0
+    waits: tuple[float, ...] = PROBES
+    """Between the probes."""
     doubts: tuple[float, ...] = ()
     """When the last submissions were in doubt, those within the last minute."""
     opened_at: float | None = None
@@ -47,7 +55,7 @@ class Breaker:
     def doubted(self, now: float) -> Breaker:
         """After a submission that is in doubt."""
         recent = (*(at for at in self.doubts if now - at < WITHIN / self.speed), now)
-        after = replace(self, in_a_row=self.in_a_row + 1, doubts=recent)
+        after = replace(self, in_a_row=self.in_a_row + 1, unsent_in_a_row=0, doubts=recent, waits=PROBES)
         tripped = after.in_a_row >= IN_A_ROW or len(recent) >= IN_ALL
         if self.circuit is Circuit.OPEN or not (tripped or self.circuit is Circuit.HALF_OPEN):
             return after
@@ -56,13 +64,17 @@ class Breaker:
     def answered(self) -> Breaker:
         """After a submission that was answered, with a task or with a refusal."""
         if self.circuit is Circuit.OPEN:  # it left before the others were lost: no sign that the trouble is over
-            return replace(self, in_a_row=0)
-        closed = replace(self, circuit=Circuit.CLOSED, in_a_row=0, opened_at=None, probes=0, probe_at=None)
-        return replace(closed, doubts=()) if self.circuit is Circuit.HALF_OPEN else closed
+            return replace(self, in_a_row=0, unsent_in_a_row=0)
+        return Breaker(speed=self.speed, doubts=() if self.circuit is Circuit.HALF_OPEN else self.doubts)
 
     def unsent(self, now: float) -> Breaker:
-        """After a submission that did not leave: it cost nothing, but the trouble is not over."""
-        return self._opened(now) if self.circuit is Circuit.HALF_OPEN else self
+        """After a submission that did not leave: it cost nothing, but there is no way, or the trouble is not over."""
+        after = replace(self, unsent_in_a_row=self.unsent_in_a_row + 1)
+        if self.circuit is Circuit.HALF_OPEN:
+            return after._opened(now)
+        if self.circuit is Circuit.CLOSED and after.unsent_in_a_row >= UNSENT_IN_A_ROW:
+            return replace(after, waits=FREE_PROBES)._opened(now)
+        return after
 
     def probed(self, now: float, *, answered: bool) -> Breaker:
         """After a question for the balance."""
@@ -71,7 +83,7 @@ class Breaker:
         return replace(self, circuit=Circuit.HALF_OPEN, probe_at=None) if answered else self._opened(now)
 
     def _opened(self, now: float) -> Breaker:
-        wait = PROBES[min(self.probes, len(PROBES) - 1)] / self.speed
+        wait = self.waits[min(self.probes, len(self.waits) - 1)] / self.speed
         return replace(
             self,
             circuit=Circuit.OPEN,

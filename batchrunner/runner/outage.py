@@ -24,6 +24,8 @@ class Outage:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._trouble = UNSTABLE
+        """What the breaker opened for last."""
 
     async def learn(self, verdict: Submission) -> None:
         """One submission is recorded: the breaker opens, closes, or stays as it is."""
@@ -42,8 +44,8 @@ class Outage:
         if board.breaker.circuit is Circuit.CLOSED:
             await self._pause(None, "submissions are answered again: buying goes on")
         elif board.breaker.circuit is Circuit.OPEN:
-            lost = "this one was not answered either" if before.circuit is Circuit.HALF_OPEN else "answers were lost"
-            await self._pause(UNSTABLE, f"{lost}: nothing is submitted; {self._next_probe(now)}")
+            self._trouble, why = _opened(verdict, again=before.circuit is Circuit.HALF_OPEN)
+            await self._pause(self._trouble, f"{why}: nothing is submitted; {self._next_probe(now)}")
 
     def _next_probe(self, now: float) -> str:
         at = self._context.board.breaker.probe_at
@@ -56,7 +58,7 @@ class Outage:
             await context.writer.run(context.store.pause, context.batch.id, reason, message, now=context.now())
         elif not context.board.stops:
             await context.writer.run(context.store.unpause, context.batch.id, now=context.now())
-        context.held(UNSTABLE, message)
+        context.held(self._trouble, message)
 
     async def probe(self) -> None:
         """Ask for the balance: when it is told, one submission may try."""
@@ -70,9 +72,9 @@ class Outage:
             return
         board.breaker = board.breaker.probed(now, answered=isinstance(outcome, Balance))
         if board.breaker.circuit is Circuit.HALF_OPEN:
-            context.held(UNSTABLE, "the provider answers again: one submission is tried")
+            context.held(self._trouble, "the provider answers again: one submission is tried")
         else:
-            context.held(UNSTABLE, f"the provider does not tell the balance; {self._next_probe(now)}")
+            context.held(self._trouble, f"the provider does not tell the balance; {self._next_probe(now)}")
 
     def give_up(self) -> None:
         """When answers have been lost for an hour, whatever was tried, the rest is left for another run."""
@@ -90,6 +92,19 @@ class Outage:
             return
         why, text = _GIVEN_UP.get(reason, _GIVEN_UP["rate_limited"])
         await context.pause(Stop.REFUSING, why, text)
+
+
+def _opened(verdict: Submission, *, again: bool) -> tuple[str, str]:
+    """Why the breaker opened, in a word and in a sentence."""
+    if verdict.verdict is Verdict.UNSENT:
+        said = verdict.answer.message or "no connection"
+        if verdict.reason == "proxy":
+            return "proxy", f"the proxy refuses the way ({said}), and nothing was sent; `batchrunner doctor` names it"
+        return (
+            "network",
+            f"the provider cannot be reached ({said}), and nothing was sent; look at the network, DNS and VPN",
+        )
+    return UNSTABLE, "this one was not answered either" if again else "answers were lost"
 
 
 _GIVEN_UP = {

@@ -8,6 +8,7 @@ from provider import NEVER, Reply, lost, refusal, unreachable
 from world import HOUR, named
 
 from batchrunner.errors import ExitCode
+from batchrunner.events import Held
 from batchrunner.report.summary import exit_code
 from batchrunner.runner.board import Stop
 from batchrunner.settings import Limits
@@ -225,6 +226,25 @@ async def test_a_provider_that_cannot_be_reached_is_no_doubt(world):
     outcome = await world.run()
     assert outcome.counts == {JobState.DONE: 8}
     assert "provider_unstable" not in world.holds()
+
+
+@pytest.mark.parametrize(("error", "reason"), [("ConnectError", "network"), ("ProxyError", "proxy")])
+async def test_three_that_could_not_leave_pause_the_buying_until_there_is_a_way_again(world, error, reason):
+    world = world(*named(8), limits=Limits(max_in_flight=3))
+    world.provider.outages.append((0.0, 300.0, Reply(status=None, error=error, sent=False, takes=0.1)))
+    outcome = await world.run()
+    assert outcome.counts == {JobState.DONE: 8}
+    (paused,) = {
+        event.message for event in world.events if isinstance(event, Held) and "nothing was sent" in event.message
+    }
+    assert error in paused
+    assert reason in world.holds()
+    assert "provider_unstable" not in world.holds()
+    assert (
+        len([post for post in world.provider.tries() if post.at < 300]) <= 5
+    )  # the rest are questions, which are free
+    assert min(post.at for post in world.provider.tries() if post.at > 300) < 370
+    assert world.store.batch("batch").paused is None
 
 
 async def test_a_long_retry_after_is_an_hour_of_the_providers_time(world):

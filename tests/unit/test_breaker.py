@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrunner.breaker import GIVE_UP_AFTER, PROBES, Breaker, Circuit
+from batchrunner.breaker import FREE_PROBES, GIVE_UP_AFTER, PROBES, Breaker, Circuit
 
 SLOTS = 4
 
@@ -65,7 +65,22 @@ def test_a_doubt_when_half_open_opens_it_and_the_waits_go_on():
 def test_what_did_not_leave_when_half_open_opens_it_too():
     breaker = after(("doubted", 0.0), ("doubted", 0.0), ("probed", 60.0, True), ("unsent", 70.0))
     assert (breaker.circuit, breaker.probe_at) == (Circuit.OPEN, 70.0 + PROBES[1])
-    assert after(("unsent", 0.0), ("unsent", 0.0), ("unsent", 0.0)) == Breaker()
+
+
+def test_three_in_a_row_that_could_not_leave_open_it_and_the_way_is_looked_for_soon():
+    tries = [("unsent", 0.0), ("unsent", 2.0), ("unsent", 6.0)]
+    assert after(*tries[:2]).circuit is Circuit.CLOSED
+    assert after(*tries[:2], "answered", tries[2]).circuit is Circuit.CLOSED
+    breaker = after(*tries)
+    assert (breaker.slots(SLOTS), breaker.probe_at) == (0, 6.0 + FREE_PROBES[0])
+    again = after(("probed", 11.0, True), ("unsent", 12.0), breaker=breaker)
+    assert (again.circuit, again.probe_at) == (Circuit.OPEN, 12.0 + FREE_PROBES[1])
+    assert after(("probed", 11.0, True), "answered", breaker=breaker) == Breaker()
+
+
+def test_a_doubt_after_a_way_was_found_is_as_dear_as_any():
+    breaker = after(*[("unsent", 0.0)] * 3, ("probed", 5.0, True), ("doubted", 6.0))
+    assert breaker.probe_at == 6.0 + PROBES[1]
 
 
 def test_answers_to_what_left_before_do_not_close_it():
