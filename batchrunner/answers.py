@@ -27,6 +27,13 @@ QUEUED = frozenset({"queued", "pending", "submitted", "not_start", "unknown"})
 WORKING = QUEUED | {"in_progress", "processing", "running"}
 """The words for a task that is not final; the relay's first answer may be `unknown`."""
 _BAD_IMAGE = re.compile(r"image|picture|图片|frame", re.IGNORECASE)
+_REFUSED_IMAGE = re.compile(
+    r"unsupported|not supported|not allowed|allowed:|too (large|big|small)|too_large|maximum|exceed|invalid|corrupt|damaged|decode"
+    r"|dimension|resolution|pixel|policy|不支持|格式|过大|太大|超过|超出|尺寸|损坏|违规|审核",
+    re.IGNORECASE,
+)
+_BUSY = re.compile(r"busy|later|again|time(d )?.?out|temporar|internal|overload|繁忙|稍后|重试|超时", re.IGNORECASE)
+"""What is refused for no reason that lies in the image costs nothing to try again."""
 _MISSING_CODE = re.compile(r"task_not_exist|task_not_found|not_found", re.IGNORECASE)
 _WRONG_ADDRESS = re.compile(r"invalid url", re.IGNORECASE)
 """The relay's 404 for a path that it does not have; it says nothing about a task (API facts §4)."""
@@ -256,8 +263,7 @@ def upload(exchange: Exchange, *, now: datetime) -> Uploaded | UploadRefused | L
     value = parse(exchange.body)
     error = error_of(value)
     if exchange.status in (400, 413, 415, 422) or (exchange.status == 200 and error is not None):
-        said = (error.message or error.code) if error else ""
-        return UploadRefused(said or f"HTTP {exchange.status}")
+        return _refused_upload(exchange.status, error)
     if exchange.status == 404:
         return AccountStop("config", "the provider has no upload at this address (404)")
     refusal = _refusal(exchange, now)
@@ -270,6 +276,19 @@ def upload(exchange: Exchange, *, now: datetime) -> Uploaded | UploadRefused | L
     if isinstance(url, str) and _is_address(url):
         return Uploaded(url)
     return Later("answer_unreadable")
+
+
+def _refused_upload(status: int, error: Envelope | None) -> UploadRefused | Later | AccountStop:
+    """Whether it is the image's fault, the account's, or a bad moment's."""
+    said, words = "", ""
+    if error is not None:
+        said, words = error.message or error.code, f"{error.code} {error.message}"
+    if QUOTA.search(words):
+        return AccountStop("quota", said)
+    of_the_image = error is not None if status == 400 else _REFUSED_IMAGE.search(words)  # 400 is the documented one
+    if status in (413, 415, 422) or (of_the_image and not _BUSY.search(words)):
+        return UploadRefused(said or f"HTTP {status}")
+    return Later(said or f"http_{status}")
 
 
 def balance(exchange: Exchange, *, now: datetime) -> Balance | Later | AccountStop:

@@ -421,15 +421,18 @@ async def test_a_frame_is_uploaded_once_for_all_its_jobs(world, tmp_path):
     assert len(world.provider.times("upload")) == 2
 
 
+BUSY = Reply(body={"success": False, "message": "system busy"})
+
+
 async def test_an_upload_that_fails_for_a_while_is_tried_again(world, tmp_path):
     world = world()
     world.add("a", frames=(frame(tmp_path),))
     world.provider.script.write(
-        "upload", "*", unreachable(), refusal(500), refusal(429, retry_after=30), lost(sells=False)
+        "upload", "*", unreachable(), refusal(500), refusal(429, retry_after=30), lost(sells=False), BUSY
     )
     outcome = await world.run()
     assert outcome.counts == {JobState.DONE: 1}
-    assert len(world.provider.times("upload")) == 5
+    assert len(world.provider.times("upload")) == 6
 
 
 async def test_an_outage_during_uploads_blocks_no_job(world, tmp_path):

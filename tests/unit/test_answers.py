@@ -302,6 +302,22 @@ UPLOADS = [
     ],
     pytest.param(exchange(HTML, 413), UploadRefused("HTTP 413"), id="413, HTML"),
     pytest.param(exchange(error("bad_file", ""), 400), UploadRefused("bad_file"), id="400, a code only"),
+    *[
+        pytest.param(exchange({"success": False, "message": words}, s), Later(words), id=f"{s}, {words}")
+        for s in (200, 400)
+        for words in ("system busy", "failed to save the image, try again later", "系统繁忙，请稍后重试")
+    ],
+    pytest.param(exchange({"success": False, "message": "no"}), Later("no"), id="200, for no reason"),
+    pytest.param(exchange({"success": False}), Later("http_200"), id="200, without a word"),
+    pytest.param(exchange(HTML, 400), Later("http_400"), id="400, HTML"),
+    pytest.param(
+        exchange({"success": False, "message": "Unsupported image type. Allowed: JPEG"}),
+        UploadRefused("Unsupported image type. Allowed: JPEG"),
+        id="200, the type",
+    ),
+    pytest.param(
+        exchange({"success": False, "message": "用户额度不足"}), AccountStop("quota", "用户额度不足"), id="200, quota"
+    ),
     pytest.param(exchange(error(401, "no"), 401), AccountStop("key", "no"), id="401"),
     pytest.param(exchange(error(402, "no"), 402), AccountStop("quota", "no"), id="402"),
     pytest.param(exchange(b"", 403), AccountStop("forbidden", "HTTP 403"), id="403"),
