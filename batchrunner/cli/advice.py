@@ -11,8 +11,10 @@ from batchrunner.cli.words import shown
 from batchrunner.model import Batch, Job
 from batchrunner.nights import date_option
 from batchrunner.rehearsing import EMULATOR
-from batchrunner.report.summary import PAID_FAILURES
+from batchrunner.report.summary import PAID_FAILURES, REFUSALS
 from batchrunner.states import JobState
+
+EDITED = "once what was refused is edited: sends it as it is then"
 
 
 def command(*words: str, database: Path | None = None) -> str:
@@ -31,12 +33,19 @@ def run_again(batch: Batch, database: Path | None) -> str:
     return command("run", shown(Path(batch.manifest)), *emulated, *date_option(batch.name), database=elsewhere)
 
 
-def after_failures(batch: str, reasons: Iterable[str], database: Path | None) -> Iterator[tuple[str, str]]:
-    """Commands that help with failed jobs of these reasons, and what each does."""
-    if PAID_FAILURES & set(reasons):
+def after_failures(
+    batch: str, reasons: Iterable[str], database: Path | None, *, again: str
+) -> Iterator[tuple[str, str]]:
+    """Commands that help with failed jobs of these reasons, and what each does; `again` continues the batch."""
+    found = set(reasons)
+    if PAID_FAILURES & found:
         free = "asks the provider once more for what was paid for: free of charge"
         yield command("fetch", batch, "--failed", database=database), free
-    yield command("retry", batch, "--failed", database=database), "buys them again: shows the price and asks"
+    if not found or found - REFUSALS:
+        again = "buys them again: shows the price and asks"
+        yield command("retry", batch, "--failed", database=database), again
+    if REFUSALS & found:
+        yield again, EDITED
 
 
 def after_doubts(batch: str, database: Path | None) -> Iterator[tuple[str, str]]:
@@ -56,7 +65,9 @@ def for_job(batch: Batch, job: Job, database: Path | None) -> Iterator[tuple[str
     gone = job.state is JobState.DONE and job.clip is not None and not Path(job.clip.path).exists()
     if gone or (job.state is JobState.FAILED and job.reason in PAID_FAILURES):
         yield command("fetch", batch.name, job.key, database=database), "collects it again: free of charge"
-    if job.state in (JobState.FAILED, JobState.CANCELLED):
+    if job.state is JobState.FAILED and job.reason in REFUSALS:
+        yield run_again(batch, database), EDITED
+    elif job.state in (JobState.FAILED, JobState.CANCELLED):
         yield command("retry", batch.name, job.key, database=database), "buys it again: shows the price and asks"
     elif job.state is JobState.IN_DOUBT:
         yield command("doubt", "check", batch.name, database=database), "looks it up at the provider: free of charge"

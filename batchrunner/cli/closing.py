@@ -117,7 +117,7 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
             yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
         reasons = [failed.reason for failed in report.failures]
-        yield from ways(after_failures(session.batch.name, reasons, report.database))
+        yield from ways(after_failures(session.batch.name, reasons, report.database, again=again))
     elif report.exit_code is ExitCode.IN_DOUBT:
         yield from ways(after_doubts(session.batch.name, report.database))
     elif report.exit_code is ExitCode.BUDGET:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from batchrunner import app
-from batchrunner.cli.advice import after_doubts, after_failures, ways
+from batchrunner.cli.advice import after_doubts, after_failures, run_again, ways
 from batchrunner.cli.params import batch_argument, database_option
 from batchrunner.cli.tables import csv_line
 from batchrunner.cli.words import printable, put, say, shown
@@ -46,7 +46,9 @@ def command(batch: str | None, database: Path | None, state: str | None, form: s
                 break
     helping = after_doubts(found.name, database) if JobState.IN_DOUBT in reasons else iter(())
     if JobState.FAILED in reasons:
-        helping = chain(helping, after_failures(found.name, reasons[JobState.FAILED], database))
+        helping = chain(
+            helping, after_failures(found.name, reasons[JobState.FAILED], database, again=run_again(found, database))
+        )
     for line in ways(helping):
         say(line, err=True)
     return ExitCode.DONE

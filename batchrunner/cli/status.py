@@ -66,4 +66,4 @@ def _helping(standing: Standing, database: Path | None) -> Iterator[tuple[str, s
     if sum(counts[state] for state in (*NOT_FINAL, JobState.PENDING)) - counts[JobState.IN_DOUBT]:
         yield run_again(batch, database), "continues it"
     if counts[JobState.FAILED]:
-        yield from after_failures(batch.name, standing.failed, database)
+        yield from after_failures(batch.name, standing.failed, database, again=run_again(batch, database))

@@ -43,6 +43,9 @@ REMEDIES = {
 PAID_FAILURES = frozenset({"vanished", "result_missing", "expired", "bad_file"})
 """Reasons of jobs whose task was paid for: `fetch` asks for them again, which costs nothing."""
 
+REFUSALS = frozenset({"content_policy", "invalid_request", "bad_image"})
+"""Reasons that the same request meets again: it has to be edited."""
+
 
 def exit_code(outcome: Outcome) -> ExitCode:
     """The worst of what is true at the end; a signal tells more than the work it left undone."""

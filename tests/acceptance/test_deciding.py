@@ -44,7 +44,10 @@ def test_a_retry_shows_what_it_buys_asks_and_is_another_purchase(world, serve):
     world.manifest([{"id": "good", "prompt": "good"}, {"id": "bad", "prompt": "bad"}], name="night", prices=PRICES)
     ended = world.run()
     assert ended.code == 3
-    assert "batchrunner retry night --failed" in ended.out
+    assert "retry" not in ended.out, "the same request would be refused again"
+    for shown in (ended, world.batchrunner("status"), world.batchrunner("show", "bad")):
+        assert "next: batchrunner run batch.yaml" in shown.out, shown.text
+        assert "is edited" in shown.out
 
     ended = world.batchrunner("retry", "--failed")
     assert (ended.code, "--yes" in ended.err) == (2, True)
