@@ -18,6 +18,12 @@ class Batches(Protocol):
         Blocks may nest: an inner one that raises is undone alone.
         """
 
+    def as_one(self) -> AbstractContextManager[None]:
+        """Inside a transaction: the blocks in this one are no longer undone alone, which costs less.
+
+        Whoever hears of an error in it undoes the whole transaction, by raising out of it.
+        """
+
     def close(self) -> None: ...
 
     def open_batch(self, name: str, *, endpoint: str, currency: str | None, now: datetime) -> Batch:

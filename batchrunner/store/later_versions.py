@@ -177,6 +177,17 @@ VERDICTS = (
 )
 """What the first clips of a kind came to: until they are done and right, the rest of it waits."""
 
+COMPARISONS = (
+    "DROP TRIGGER verdicts_say_why",
+    """
+    CREATE TRIGGER verdicts_say_why BEFORE INSERT ON events
+    WHEN (NEW.event = 'absent' OR NEW.event = 'abandoned' OR NEW.event = 'cancelled' OR NEW.event = 'retried'
+        OR NEW.event = 'reopened') AND coalesce(trim(NEW.note), '') = ''
+    BEGIN SELECT raise(ABORT, 'the note must name the evidence or the person'); END
+    """,
+)
+"""The same rule at a third of its price: see `schema.compared`."""
+
 SERVICE_TIMES = (
     """
     CREATE TABLE service_times (

@@ -44,6 +44,9 @@ OUTCOMES: dict[JobEvent, str] = {
 COUNTED = {JobEvent.CLAIMED: 1, JobEvent.RETURNED: -1}
 """What each event does to a job's count of attempts: what came back unbought was none."""
 
+TAKES = frozenset({JobEvent.ACCEPTED, JobEvent.FOUND})
+"""Events that give a job its task, which no other purchase may own."""
+
 EXPLAINED = frozenset({JobEvent.ABSENT, JobEvent.ABANDONED, JobEvent.CANCELLED, JobEvent.RETRIED, JobEvent.REOPENED})
 """Events that rest on evidence or on a person's word: none is recorded without a note that names it."""
 UNEXPLAINED = "the note must name the evidence or the person"

@@ -21,6 +21,7 @@ from batchrunner.store.ledger import (
     OPEN,
     OUTCOMES,
     STRAY_RULE,
+    TAKES,
     UNEXPLAINED,
     Charge,
 )
@@ -135,6 +136,8 @@ class Transitions(Books, Verbs):
         row = self._rows.get(job_id)
         if row is None or row.job.state not in sources(event):
             return False
+        if event in TAKES and changes["task_id"] in self._tasks:
+            return False
         message = message or (answer.message if answer else None)
         changes |= {"state": advance(row.job.state, event), "attempts": row.job.attempts + COUNTED.get(event, 0)}
         job = replace(row.job, reason=reason, message=message, **changes)
@@ -146,7 +149,7 @@ class Transitions(Books, Verbs):
             self._place(replace(row, job=job, history=(*row.history, moment)))
             if event in CHARGES:
                 self._settle(row, event, answer, now)
-            if event in (JobEvent.ACCEPTED, JobEvent.FOUND):
+            if event in TAKES:
                 self._put(self._tasks, changes["task_id"], job_id)
                 self._book(row.attempts[-1], task_id=changes["task_id"])
         return True

@@ -41,13 +41,24 @@ WANTED_COLUMNS = (
 """What the manifest decides of a job: the names of `wanted_columns`."""
 
 
+_WIDTH = len("2026-11-22T00:00:00.000000")
+_last: tuple[datetime | None, str] = None, ""
+"""One verb writes its `now` into several columns: the last moment and its text."""
+
+
 def to_text(at: datetime | None) -> str | None:
     """UTC with a fixed width, so that times sort as text."""
+    global _last
     if at is None:
         return None
+    moment, text = _last
+    if at is moment:
+        return text
     if at.tzinfo is None:
         raise ValueError(f"{at} has no time zone")
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    text = at.astimezone(UTC).isoformat(timespec="microseconds")[:_WIDTH] + "Z"
+    _last = at, text
+    return text
 
 
 def to_time(text: str | None) -> datetime | None:

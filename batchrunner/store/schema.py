@@ -6,11 +6,13 @@ The rules are CHECK constraints and unique indexes, so that a bug above is refus
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from batchrunner.store.first_version import INDEXES, TABLES, TRIGGERS, VIEWS
 from batchrunner.store.later_versions import (
     CAPS,
+    COMPARISONS,
     DAYS,
     EVIDENCE,
     LEDGER,
@@ -25,8 +27,22 @@ from batchrunner.store.later_versions import (
 APPLICATION_ID = 0x62_61_74_72
 """`batr` in the file's header: tells our databases from those of other programs."""
 
+_LISTED = re.compile(r"(\w+) (NOT )?IN\s+\(('[^()]*')\)")
+
+
+def compared(sql: str) -> str:
+    """`x IN ('a', 'b', 'c')` as comparisons: SQLite makes a table of three constants or more whenever it checks a row."""
+
+    def spell(found: re.Match[str]) -> str:
+        column, negated, words = found.groups()
+        sign, joint = ("<>", " AND ") if negated else ("=", " OR ")
+        return "(" + joint.join(f"{column} {sign} {word.strip()}" for word in words.split(",")) + ")"
+
+    return _LISTED.sub(spell, sql)
+
+
 STEPS: dict[str, tuple[str, ...]] = {
-    "1_first_version": (*TABLES, *INDEXES, *TRIGGERS, *VIEWS),
+    "1_first_version": (*map(compared, TABLES), *INDEXES, *TRIGGERS, *VIEWS),
     "2_tags": TAGS,
     "3_days": DAYS,
     "4_words": WORDS,
@@ -39,6 +55,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "11_verdicts": VERDICTS,
     "12_service_times": SERVICE_TIMES,
     "13_saved_plans": ("ALTER TABLE runs ADD COLUMN plan TEXT",),
+    "14_comparisons": COMPARISONS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

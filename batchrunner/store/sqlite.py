@@ -7,8 +7,6 @@ its name: `sqlite_batches`, `staging` and `sqlite_planning`, `queries`, `sqlite_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -65,16 +63,11 @@ class SqliteStore(Planning, Batches, Evidence):
         if self._water is not None:
             self._water.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """As the port has it; a commit with an intent has raised the high-water mark when the block ends."""
-        with self._lock:
-            outermost = self._depth == 0
-            with super().transaction():
-                yield
-            if outermost and self._claimed and self._water is not None:
-                self._claimed = False
-                self._water.raise_to(self._last_attempt())
+    def _committed(self) -> None:
+        """A commit with an intent has raised the high-water mark when its block ends."""
+        if self._claimed and self._water is not None:
+            self._claimed = False
+            self._water.raise_to(self._last_attempt())
 
     def _last_attempt(self) -> int:
         row = self._row("SELECT max(id) AS last FROM attempts")

@@ -22,6 +22,13 @@ _LEDGER = """
     ORDER BY attempts.id LIMIT ?5
 """
 PAGE = 1000
+_USED = """
+    SELECT coalesce(sum(price) FILTER (WHERE day = ?1), 0) AS day, coalesce(sum(price), 0) AS month,
+        (SELECT coalesce(sum(price), 0) FROM spending WHERE batch_id = ?2 AND charge <> 'released') AS batch,
+        coalesce((SELECT price FROM run_spending WHERE run_id = ?5), 0) AS run
+    FROM daily_spending
+    WHERE currency = (SELECT coalesce(currency, '') FROM batches WHERE id = ?2) AND day BETWEEN ?3 AND ?4
+"""
 
 
 class Books(Questions):
@@ -45,24 +52,11 @@ class Books(Questions):
         )
 
     def used(self, batch_id: int, *, day: date, run_id: int | None = None, tags: Iterable[str] = ()) -> Used:
-        sql = """
-            SELECT coalesce(sum(price) FILTER (WHERE day = ?), 0) AS day, coalesce(sum(price), 0) AS month
-            FROM daily_spending
-            WHERE currency = (SELECT coalesce(currency, '') FROM batches WHERE id = ?) AND day BETWEEN ? AND ?
-        """
         first, last = month(day)
-        parameters = (day.isoformat(), batch_id, first.isoformat(), last.isoformat())
-        row, money = self._rows(sql, parameters)[0], self.money(batch_id)
-        run = self._row("SELECT price FROM run_spending WHERE run_id = ?", (run_id,))
+        row = self._rows(_USED, (day.isoformat(), batch_id, first.isoformat(), last.isoformat(), run_id))[0]
         sql = "SELECT price FROM tag_spending WHERE batch_id = ? AND tag = ? AND price > 0"
         tagged = {tag: found["price"] for tag in tags if (found := self._row(sql, (batch_id, tag)))}
-        return Used(
-            max_cost=money.spent + money.committed,
-            per_run=run["price"] if run else 0,
-            per_day=row["day"],
-            per_month=row["month"],
-            tags=tagged,
-        )
+        return Used(max_cost=row["batch"], per_run=row["run"], per_day=row["day"], per_month=row["month"], tags=tagged)
 
     def ledger(
         self, batch_id: int | None = None, *, endpoint: str | None = None, since: datetime | None = None

@@ -93,7 +93,8 @@ class Planning(Staging, Transitions):
         columns |= {"wanted": 1, "updated_at": to_text(now)}
         if found["state"] != JobState.PENDING or found["fingerprint"] != columns["fingerprint"]:
             columns["purchase_id"] = None  # another clip, or another try after a final answer, is another purchase
-        self._update(job_id, columns)
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self._run(f"UPDATE jobs SET {assignments} WHERE id = ?", (*columns.values(), job_id))
         self._move(job_id, JobEvent.RETRIED, now=now, note=ASKED_ANEW, **UNSENT)
 
     def add_takes(self, job_id: int, takes: Sequence[WantedJob], *, note: str, now: datetime) -> None:

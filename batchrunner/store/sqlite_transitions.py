@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 from batchrunner.budget import Caps, passed
@@ -19,6 +19,7 @@ from batchrunner.store.ledger import (
     EXPLAINED,
     OUTCOMES,
     STRAY_RULE,
+    TAKES,
     Charge,
 )
 from batchrunner.store.queries import KIND
@@ -29,10 +30,37 @@ from batchrunner.store.verbs import Verbs, of_purchase
 _INTEND = """
     INSERT INTO attempts (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at,
         run_id, tags, day, currency)
-    VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?, ?, ?, ?, ?, ?, ?, ?,
-        ?, (SELECT coalesce(currency, '') FROM batches WHERE id = ?))
-    RETURNING id
+    SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = jobs.id), ?, ?, billing_key, seconds, ?, ?,
+        ?, tags, ?, (SELECT coalesce(currency, '') FROM batches WHERE id = batch_id)
+    FROM jobs WHERE id = ?
 """
+_NOTE = "INSERT INTO events (at, job_id, from_state, to_state, event, note) VALUES (?, ?, ?, ?, ?, ?)"
+_MOVES = {
+    event: tuple((source.value, advance(source, event).value, event.value) for source in sources(event))
+    for event in JobEvent
+}
+"""From where to where each event leads, and its word."""
+_ALWAYS = ("state", "reason", "message", "updated_at")
+"""Columns that every move sets."""
+
+
+@cache
+def _move_sql(event: JobEvent, names: tuple[str, ...]) -> str:
+    """A job's move, which sets these columns too; a task that another purchase owns is not taken."""
+    assignments = [f"{name} = ?" for name in (*_ALWAYS, *names)]
+    if counted := COUNTED.get(event, 0):
+        assignments.append(f"attempts = attempts + {counted}")
+    free = " AND NOT EXISTS (SELECT 1 FROM attempts WHERE task_id = ?)" if event in TAKES else ""
+    return f"UPDATE jobs SET {', '.join(assignments)} WHERE id = ? AND state = ?{free}"
+
+
+@cache
+def _settle_sql(event: JobEvent, names: tuple[str, ...]) -> str:
+    """What an event means for the open attempt of a job; a charge that stays is not written, so that nothing is summed."""
+    columns = [f"{name} = ?" for name in names] + [f"outcome = '{OUTCOMES[event]}'"]
+    if CHARGES[event] is not Charge.COMMITTED:
+        columns.append(f"charge = '{CHARGES[event]}'")
+    return f"UPDATE attempts SET {', '.join(columns)} WHERE job_id = ? AND charge = 'committed'"
 
 
 class Transitions(Books, Verbs):
@@ -42,7 +70,9 @@ class Transitions(Books, Verbs):
     """Whether the transaction under way holds an intent."""
 
     def recover(self, batch_id: int, *, now: datetime) -> int:
-        too_late = "UPDATE jobs SET not_before = NULL WHERE batch_id = ? AND state = 'pending' AND not_before > ?"
+        too_late = """
+            UPDATE jobs SET not_before = NULL WHERE batch_id = ? AND wanted IN (0, 1) AND state = 'pending' AND not_before > ?
+        """
         with self.transaction():
             self._run(too_late, (batch_id, to_text(now + LONGEST_WAIT)))
             sql = "SELECT id FROM jobs WHERE batch_id = ? AND wanted IN (0, 1) AND state = ?"
@@ -54,17 +84,18 @@ class Transitions(Books, Verbs):
 
     def _intend(self, job_id: int, intent: Intent, caps: Caps, day: date, *, now: datetime) -> int | None:
         with self.transaction():
-            job = self._row("SELECT batch_id, billing_key, seconds, tags FROM jobs WHERE id = ?", (job_id,))
-            if job is None or (caps.given and self._passes(caps, job, intent, day)):
+            if caps.given and self._passes(job_id, intent, caps, day):
                 return None
             if not self._move(job_id, JobEvent.CLAIMED, now=now, **of_purchase(intent, now)):
                 return None
             self._claimed = True
-            priced = (intent.purchase_id, intent.price, job["billing_key"], job["seconds"], intent.body_sha256)
-            counted = (to_text(now), intent.run_id, job["tags"], day.isoformat(), job["batch_id"])
-            return int(self._rows(_INTEND, (job_id, *priced, *counted))[0]["id"])
+            bought = (intent.purchase_id, intent.price, intent.body_sha256, to_text(now))
+            return self._run(_INTEND, (*bought, intent.run_id, day.isoformat(), job_id)).lastrowid
 
-    def _passes(self, caps: Caps, job: sqlite3.Row, intent: Intent, day: date) -> bool:
+    def _passes(self, job_id: int, intent: Intent, caps: Caps, day: date) -> bool:
+        job = self._row("SELECT batch_id, tags FROM jobs WHERE id = ?", (job_id,))
+        if job is None:
+            return True
         tags = to_words(job["tags"])
         used = self.used(job["batch_id"], day=day, run_id=intent.run_id, tags=tags)
         return bool(passed(caps, used, intent.price, tags=tags))
@@ -115,59 +146,38 @@ class Transitions(Books, Verbs):
         note: str | None = None,
         **changes: Any,
     ) -> bool:
+        at = to_text(now)
         message = message or (answer.message if answer else None)
-        columns = {**_stored(changes), "reason": reason, "message": message, "updated_at": to_text(now)}
+        columns = _stored(changes)
+        sql = _move_sql(event, tuple(columns))
+        said = note if event in EXPLAINED else note or reason
+        task = (changes["task_id"],) if event in TAKES else ()
         with self.transaction():
-            for source in sources(event):
-                target = advance(source, event)
-                if self._update(job_id, {**columns, "state": target}, guard=source, counted=COUNTED.get(event, 0)):
-                    said = note if event in EXPLAINED else note or reason
-                    self._note(job_id, event, source, target, note=said, now=now)
-                    self._settle(job_id, event, {**_answered(answer, now), **_task(changes)}, now=now)
+            for source, target, word in _MOVES[event]:
+                moved = self._run(sql, (target, reason, message, at, *columns.values(), job_id, source, *task))
+                if moved.rowcount:
+                    self._run(_NOTE, (at, job_id, source, target, word, said))
+                    if event in CHARGES:
+                        answered = {} if answer is None else {**answer_columns(answer), "answered_at": at}
+                        self._settle(job_id, event, answered | {"task_id": task[0]} if task else answered, now=now)
                     return True
             return False
 
-    def _update(self, job_id: int, columns: dict[str, Any], *, guard: JobState | None = None, counted: int = 0) -> bool:
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        if counted:
-            assignments += f", attempts = attempts + {counted}"
-        sql = f"UPDATE jobs SET {assignments} WHERE id = ?" + (" AND state = ?" if guard else "")
-        parameters = (*columns.values(), job_id, *((guard,) if guard else ()))
-        return self._run(sql, parameters).rowcount == 1
-
-    def _note(
-        self, job_id: int, event: JobEvent, source: JobState, target: JobState, *, note: str | None, now: datetime
-    ) -> None:
-        sql = "INSERT INTO events (at, job_id, from_state, to_state, event, note) VALUES (?, ?, ?, ?, ?, ?)"
-        self._run(sql, (to_text(now), job_id, source, target, event, note))
-
     def _settle(self, job_id: int, event: JobEvent, answered: dict[str, Any], *, now: datetime) -> None:
         """What the event means for the money of the job's open attempt, and what the provider answered."""
-        if (charge := CHARGES.get(event)) is None:
-            return
-        columns = {**answered, "outcome": OUTCOMES[event], "charge": charge}
-        if charge is not Charge.COMMITTED:
-            columns["settled_at"] = to_text(now)
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        sql = f"UPDATE attempts SET {assignments} WHERE job_id = ? AND charge = 'committed'"
-        self._run(sql, (*columns.values(), job_id))
+        if CHARGES[event] is not Charge.COMMITTED:
+            answered["settled_at"] = to_text(now)
+        self._run(_settle_sql(event, tuple(answered)), (*answered.values(), job_id))
 
 
 def _stored(changes: dict[str, Any]) -> dict[str, Any]:
     """Fields of a job as columns."""
     columns: dict[str, Any] = {}
     for name, value in changes.items():
-        if isinstance(value, Clip):
+        if isinstance(value, datetime):
+            columns[name] = to_text(value)
+        elif isinstance(value, Clip):
             columns |= clip_columns(value)
         else:
-            columns[name] = to_text(value) if isinstance(value, datetime) else value
+            columns[name] = value
     return columns
-
-
-def _task(changes: dict[str, Any]) -> dict[str, Any]:
-    """The task that an attempt is from now on known to have bought."""
-    return {"task_id": changes["task_id"]} if changes.get("task_id") else {}
-
-
-def _answered(answer: Answer | None, now: datetime) -> dict[str, Any]:
-    return {} if answer is None else {**answer_columns(answer), "answered_at": to_text(now)}

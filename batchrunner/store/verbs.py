@@ -27,9 +27,6 @@ class Verbs(ABC):
         """As the port has it."""
 
     @abstractmethod
-    def task_owner(self, task_id: str) -> int | None: ...
-
-    @abstractmethod
     def _move(
         self,
         job_id: int,
@@ -44,7 +41,7 @@ class Verbs(ABC):
     ) -> bool:
         """The job, its open attempt and its history, together; False when the job is in none of the event's sources.
 
-        `changes` are fields of `Job`. A job's count of attempts follows the event, by `ledger.COUNTED`.
+        Also False when the event gives it a task (`ledger.TAKES`) that another purchase owns. `changes` are fields of `Job`. A job's count of attempts follows the event, by `ledger.COUNTED`.
         """
 
     @abstractmethod
@@ -68,13 +65,11 @@ class Verbs(ABC):
         now: datetime,
     ) -> int | None:
         caps = Caps(max_cost=cap, per_run=per_run, per_day=per_day, per_month=per_month, tags=tags)
-        return self._intend(job_id, intent, caps, intent.day or now.astimezone(UTC).date(), now=now)
+        day = intent.day or now.astimezone(UTC).date()
+        return self._intend(job_id, intent, caps, day, now=now)
 
     def record_accepted(self, job_id: int, task_id: str, answer: Answer, *, now: datetime) -> bool:
-        with self.transaction():
-            if self.task_owner(task_id) is not None:
-                return False
-            return self._move(job_id, JobEvent.ACCEPTED, now=now, answer=answer, task_id=task_id, submitted_at=now)
+        return self._move(job_id, JobEvent.ACCEPTED, now=now, answer=answer, task_id=task_id, submitted_at=now)
 
     def record_returned(
         self, job_id: int, answer: Answer, *, reason: str, not_before: datetime | None, now: datetime
@@ -89,10 +84,7 @@ class Verbs(ABC):
         return self._move(job_id, JobEvent.UNANSWERED, now=now, answer=answer, reason=reason)
 
     def record_found(self, job_id: int, task_id: str, *, now: datetime, note: str | None = None) -> bool:
-        with self.transaction():
-            if self.task_owner(task_id) is not None:
-                return False
-            return self._move(job_id, JobEvent.FOUND, now=now, note=note, task_id=task_id)
+        return self._move(job_id, JobEvent.FOUND, now=now, note=note, task_id=task_id)
 
     def record_absent(self, job_id: int, *, note: str, not_before: datetime | None, now: datetime) -> bool:
         return self._move(job_id, JobEvent.ABSENT, now=now, note=note, not_before=not_before, submitted_at=None)

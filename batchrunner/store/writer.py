@@ -1,7 +1,7 @@
 """The store's verbs for tasks: awaitable, durable when they return, sharing commits.
 
-A call joins the queue and waits for its turn; whoever has the turn commits everything that is queued, so calls that are
-ready together share one fsync and need no task of their own. Nothing here knows what the verbs do.
+Calls that come while a commit is under way form the group of the next one, and the first of them carries it out: one
+fsync for all, no task of their own, and each caller is woken once. Nothing here knows what the verbs do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ class _Call(Generic[T]):
 
     def __init__(self, verb: Callable[[], T]) -> None:
         self.verb = verb
-        self.done = False
         self.error: Exception | None = None
         self.answer: T | None = None
 
@@ -42,6 +41,19 @@ class _Call(Generic[T]):
         return cast("T", self.answer)
 
 
+class _Group:
+    """The calls of one commit."""
+
+    def __init__(self) -> None:
+        self.calls: list[_Call[object]] = []
+        self.turn = anyio.Event()
+        self.done = anyio.Event()
+
+
+class _OneFailed(Exception):
+    """A verb of a group raised."""
+
+
 class Writer:
     """Runs verbs in shared transactions; a commit that fails ends it, and nothing is ever committed again.
 
@@ -52,8 +64,8 @@ class Writer:
     def __init__(self, store: Store, *, inline: bool = False) -> None:
         self._store = store
         self._inline = inline
-        self._queue: list[_Call[object]] = []
-        self._turn = anyio.Lock()
+        self._forming: _Group | None = None
+        self._committing: _Group | None = None
         self._thread = anyio.CapacityLimiter(1)  # its own: a commit does not wait for the threads that write clips
         self._closed = False
         self._broken: StorageError | None = None
@@ -67,25 +79,40 @@ class Writer:
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._check()
         call: _Call[T] = _Call(partial(verb, *args, **kwargs))
-        self._queue.append(cast("_Call[object]", call))
         with anyio.CancelScope(shield=True):
-            await self._commit_until(call)
+            if self._forming is not None:
+                group = self._forming
+                group.calls.append(cast("_Call[object]", call))
+                await group.done.wait()
+            else:
+                await self._lead(cast("_Call[object]", call))
         return call.result()
 
     async def close(self) -> None:
         """Carry out what is queued and take no more calls; the store stays open."""
         self._closed = True
         with anyio.CancelScope(shield=True):
-            while self._queue and not self._broken:
-                await self._commit_until(self._queue[-1])
+            while group := self._forming or self._committing:
+                await group.done.wait()
 
-    async def _commit_until(self, call: _Call[T]) -> None:
-        async with self._turn:
-            if not call.done:
-                await self._commit_queue()
+    async def _lead(self, call: _Call[object]) -> None:
+        """Form a group, and commit it once the commit under way is done and whoever is ready has joined."""
+        self._forming = group = _Group()
+        group.calls.append(call)
+        if self._committing is None:
+            await anyio.lowlevel.checkpoint()
+        else:
+            await group.turn.wait()
+        self._forming, self._committing = None, group
+        try:
+            await self._commit_all(group.calls)
+        finally:
+            self._committing = None
+            group.done.set()
+            if self._forming is not None:
+                self._forming.turn.set()
 
-    async def _commit_queue(self) -> None:
-        calls, self._queue = self._queue, []
+    async def _commit_all(self, calls: list[_Call[object]]) -> None:
         try:
             if self._broken:
                 raise self._broken
@@ -99,14 +126,20 @@ class Writer:
                 call.error = self._failure()
             if not isinstance(error, StorageError):
                 raise
-        finally:
-            for call in calls:
-                call.done = True
 
     def _commit(self, calls: list[_Call[object]]) -> None:
-        with self._store.transaction():
-            for call in calls:
-                call.happen(self._store)
+        """All at once, as nearly always none fails; otherwise all again, each so that it is undone alone."""
+        try:
+            with self._store.transaction(), self._store.as_one():
+                for call in calls:
+                    try:
+                        call.answer = call.verb()
+                    except Exception as error:
+                        raise _OneFailed from error
+        except _OneFailed:
+            with self._store.transaction():
+                for call in calls:
+                    call.happen(self._store)
 
     def _check(self) -> None:
         if self._broken:

@@ -575,6 +575,24 @@ def test_a_block_inside_is_undone_alone(store):
     assert states == [JobState.RUNNING, JobState.PENDING, JobState.SUBMITTING]
 
 
+def test_what_is_done_as_one_is_undone_as_one(store):
+    _, a, b = new_batch(store, "a", "b")
+
+    def fail():
+        with store.transaction(), store.as_one():
+            bring(store, a, JobState.RUNNING)
+            bring(store, b, JobState.SUBMITTING)
+            raise Boom
+
+    with pytest.raises(Boom):
+        fail()
+    assert [store.job(job_id).state for job_id in (a, b)] == [JobState.PENDING, JobState.PENDING]
+    with store.transaction(), store.as_one():
+        bring(store, a, JobState.RUNNING)
+        bring(store, b, JobState.SUBMITTING)
+    assert [store.job(job_id).state for job_id in (a, b)] == [JobState.RUNNING, JobState.SUBMITTING]
+
+
 # batches
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from batchrunner.budget import Used
 from batchrunner.errors import StorageError
-from batchrunner.model import Answer, Intent, VideoRequest, WantedJob
+from batchrunner.model import Answer, Clip, Intent, VideoRequest, WantedJob
 from batchrunner.request import fingerprint
 from batchrunner.states import IN_FLIGHT, JobEvent, JobState
 from batchrunner.store import connect, schema
@@ -30,6 +30,7 @@ from batchrunner.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 11, 22, 1, 0, 3, tzinfo=UTC)
 YES = Answer(rule="S200", http_status=200)
+CLIP = Clip(path="a.mp4", bytes=9, sha256="c" * 64, duration=5.0, width=16, height=9, sound=False)
 
 
 def wanted(number):
@@ -383,6 +384,42 @@ def test_the_views_are_for_people(store):
     ]
     failures = store._connection.execute("SELECT * FROM failures_by_reason").fetchall()
     assert [tuple(row) for row in failures] == [("b", "frame", 1, "too small")]
+
+
+def test_a_transition_touches_only_its_own_rows(store):
+    """Three statements a transition, none of which looks through a table; shared commits need no savepoints."""
+    caps = {"cap": 10**9, "per_day": 10**9, "per_month": 10**9, "per_run": 10**9}
+    verbs = (
+        lambda: store.record_intent(1, intent(1), **caps, now=NOW),
+        lambda: store.record_accepted(1, "t1", YES, now=NOW),
+        lambda: store.record_progress(1, status="processing", progress=3, now=NOW),
+        lambda: store.record_finished(1, expires_at=None, now=NOW),
+        lambda: store.record_saved(1, CLIP, now=NOW),
+        lambda: store.record_rejected(2, reason="frame", message="too small", now=NOW),
+    )
+    asked = []
+    store._connection.set_trace_callback(asked.append)
+    with store.transaction(), store.as_one():
+        assert all(verb() for verb in verbs)
+    store._connection.set_trace_callback(None)
+    begin, *moves, commit, mark = dict.fromkeys(asked)  # what triggers do is told as the statement again
+    assert (begin, commit) == ("BEGIN IMMEDIATE", "COMMIT")
+    assert mark.startswith("SELECT max(id)")  # for the high-water mark, at the end of the index
+    assert len(moves) <= 3 * len(verbs)
+    plans = [row["detail"] for sql in moves for row in store._connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert plans
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+
+
+def test_recovery_looks_at_no_finished_job(store):
+    asked = []
+    store._connection.set_trace_callback(asked.append)
+    store.recover(1, now=NOW)
+    store._connection.set_trace_callback(None)
+    sent = [sql for sql in asked if sql.lstrip().startswith(("SELECT", "UPDATE"))]
+    plans = [row["detail"] for sql in sent for row in store._connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert plans
+    assert all("(batch_id=? AND wanted=? AND state=?)" in plan or "not_before>?" in plan for plan in plans), plans
 
 
 def test_what_a_run_asks_often_reads_no_finished_job(store):
