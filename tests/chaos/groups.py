@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -56,12 +57,12 @@ def signalled(count: int, seed: int) -> list[Case]:
 # faults at system calls
 
 
-def points(every: int, seed: int) -> list[Case]:
-    """Each `every`-th point where a call can be struck, by a census of one run."""
+def points(kinds: Sequence[tuple[str, str]], every: int, seed: int) -> list[Case]:
+    """Each `every`-th point where a call of these kinds can be struck, by a census of one run."""
     made = _census()
     chance = random.Random(seed)
     found = []
-    for call, what in [*((call, "KILL") for call in tracing.KILLS), *tracing.ERRORS]:
+    for call, what in kinds:
         count = made.get(call, 0)
         step = 1 if every == 1 or count * every <= CALLS_ARE_RARE else every
         first = 1 if step == 1 else chance.randrange(step) + 1
@@ -75,6 +76,7 @@ def at(point: Point, seed: int) -> Case:
     return Case(name=name, seed=seed, jobs=5, strikes=1, options=SETTLE, detail=str(point))
 
 
+@cache
 def _census() -> dict[str, int]:
     with TemporaryDirectory(prefix="chaos-") as folder:
         log = Path(folder) / "calls"
@@ -237,7 +239,9 @@ def cases(kill_count: int, seed: int, only: str = "") -> list[Case]:
         "spoilt answers": lambda: spoilt(max(kill_count // 500, 1), seed),
     }
     if not tracing.missing():
-        made["at calls"] = lambda: points(max(1000 // kill_count, 1), seed)
+        every = max(1000 // kill_count, 1)
+        made["kills at calls"] = lambda: points([(call, "KILL") for call in tracing.KILLS], every, seed)
+        made["errors at calls"] = lambda: points(tracing.ERRORS, every, seed)
         made["order of writes"] = lambda: [Case(name="order of writes", seed=seed, jobs=5, strikes=1, options=SETTLE)]
     names = [only] if only in made else [name for name in made if name.startswith(only)]
     return [case for name in names for case in made[name]()]

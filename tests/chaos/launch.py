@@ -72,7 +72,8 @@ class Child:
 def preload() -> None:
     """Import what a run needs, and read the certificates once: that takes longer than all the rest.
 
-    The breaker's waits are shortened as the servers' tasks are, some hundred times; nothing else of the product is changed.
+    The breaker's waits are shortened as the servers' tasks are, some hundred times, and the wait for a database that
+    somebody else holds, which nobody does here; nothing else of the product is changed.
     """
     import anyio._backends._asyncio
     import av
@@ -87,7 +88,9 @@ def preload() -> None:
     import batchrunner.cli.run
     import batchrunner.media.clips
     from batchrunner import breaker
+    from batchrunner.store import connect
 
+    connect.BUSY_SECONDS = 2
     breaker.PROBES = (breaker.PROBES[0] / 400,)
     context = httpx.create_ssl_context()
     httpx.create_ssl_context = default.create_ssl_context = lambda *given, **named: context  # type: ignore[attr-defined]
