@@ -274,6 +274,7 @@ class Desk:
                 balance = await preflight(provider, self.clock)
                 books = Books(
                     known=self.store.known_purchase(endpoint),
+                    account=provider.account,
                     readings=self.store.readings(endpoint, provider.account),
                     purchases=self.store.charges(endpoint),
                     proof=self.proof,

@@ -159,6 +159,8 @@ class Intent:
     """The user's calendar day that its price counts for; the day in UTC when nobody says."""
     run_id: int | None = None
     """The run that buys, for what a run may spend."""
+    account: str | None = None
+    """Which key sends it (`Collector.account`): another key's account may know nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,9 @@ class Purchase:
     """When its task failed, and the provider gave the money back."""
     answered_at: datetime | None = None
     """When its request was answered; a balance that was read before that may not have it yet."""
+    purchase_id: str = ""
+    account: str | None = None
+    """Which key sent it; None when that was not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,10 +94,17 @@ class Books:
 
     known: str | None
     """The id of a purchase that certainly exists."""
+    account: str
+    """Whose books: the key's."""
     readings: Sequence[Reading]
     purchases: Sequence[Purchase]
     proof: ReplayProof | None = None
     """What was seen last of a repeated purchase id, at this address and with this key."""
+
+    @property
+    def own(self) -> list[Purchase]:
+        """The purchases that this key has to explain."""
+        return [one for one in self.purchases if one.account in (None, self.account)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,8 @@ class Evidence:
     """The purchase that is known to exist and was found just now; None when it was not found."""
     is_first: bool = False
     """Whether none is known to exist, so that nothing could be the control."""
+    is_foreign: bool = False
+    """Whether any of the doubts was sent with another key."""
     readings: Sequence[Reading]
     """Of this account, the last one taken just now; none when it could not be taken."""
     purchases: Sequence[Purchase]
@@ -131,14 +140,16 @@ def gather(
     resend: bool = False,
 ) -> Evidence:
     """The evidence about doubts that were looked for and not found; `latest` is the balance of this moment."""
-    proof = books.proof
+    proof, asked = books.proof, {job.purchase_id for job in doubts}
+    own = books.own
     holds = proof is not None and proof.holds and all(_is_replayed(job, proof, now) for job in doubts)
     return Evidence(
         kinds=frozenset(kind_of(job) for job in doubts),
         control=control,
         is_first=books.known is None,
+        is_foreign=any(one.purchase_id in asked and one not in own for one in books.purchases),
         readings=[] if latest is None else [*books.readings, latest],
-        purchases=books.purchases,
+        purchases=own,
         window=window,
         replay=proof.proved_at if proof is not None and holds else None,
         resend=resend,
@@ -160,6 +171,8 @@ class Conclusion:
 
 def conclude(evidence: Evidence) -> Conclusion:
     """Whether the doubts may be sent again with their own ids; never "yes" unless all that it needs is shown."""
+    if evidence.is_foreign:
+        return Conclusion(absent=False, text="it was sent with another key, whose account this one cannot see")
     if evidence.control is None:
         unknown = "nothing was ever bought here for certain, so nothing proves that its look-up works"
         blind = "the provider does not find a purchase by its id that it surely has"

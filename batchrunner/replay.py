@@ -90,7 +90,7 @@ class Trials:
         """The one purchase: its intent is durable before it leaves, and its answer recorded whatever happens."""
         store, digest = self._store, hashlib.sha256(body).hexdigest()
         with anyio.CancelScope(shield=True):
-            intent = Intent(purchase_id=purchase, body_sha256=digest, price=None)
+            intent = Intent(purchase_id=purchase, body_sha256=digest, price=None, account=self._provider.account)
             store.record_intent(job.id, intent, cap=None, now=self._clock())
             answer = classify.submission(await self._provider.submit(body), now=self._clock())
             said, reason, now = answer.answer, answer.reason, self._clock()

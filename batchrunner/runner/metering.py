@@ -90,6 +90,7 @@ class Meter:
         provider, store, run = self._context.provider, self._context.store, self._context.writer.run
         return Books(
             known=await run(store.known_purchase, provider.endpoint),
+            account=provider.account,
             readings=await run(store.readings, provider.endpoint, provider.account),
             purchases=await run(store.charges, provider.endpoint),
             proof=self._context.options.proof,
@@ -97,7 +98,7 @@ class Meter:
 
     async def _tariff(self) -> dict[Kind, int]:
         books, window = await self.books(), timedelta(seconds=self._context.options.settle)
-        return tariff(books.readings, books.purchases, window)
+        return tariff(books.readings, books.own, window)
 
     def turn(self, job: Job) -> Turn:
         """Whether a job may be sent now, alone, or has to wait."""

@@ -112,6 +112,7 @@ class Submitter:
             price=context.options.price(job),
             day=now.astimezone().date(),
             run_id=context.options.run_id,
+            account=context.provider.account,
         )
         # From the intent to the record nothing may be left half done: only a deadline ends it, and that is recorded too.
         with anyio.CancelScope(shield=True):

@@ -42,6 +42,8 @@ class Evidence(Tables):
                 if one.outcome == JobEvent.TASK_FAILED
                 else None,
                 answered_at=one.answered_at,
+                purchase_id=one.purchase_id,
+                account=one.account,
             )
             for attempt_id, one in self._attempts.items()
             if self._batches[one.batch_id].endpoint == endpoint and one.outcome not in _NOTHING_BOUGHT

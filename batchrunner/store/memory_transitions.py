@@ -71,6 +71,7 @@ class Transitions(Books, Verbs):
                 currency=self._batches[row.batch_id].currency,
                 run_id=intent.run_id,
                 tags=row.job.tags,
+                account=intent.account,
             )
             self._put(self._attempts, attempt_id, attempt)
             self._attach(job_id, (*row.attempts, attempt_id))

@@ -56,6 +56,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "12_service_times": SERVICE_TIMES,
     "13_saved_plans": ("ALTER TABLE runs ADD COLUMN plan TEXT",),
     "14_comparisons": COMPARISONS,
+    "15_accounts": ("ALTER TABLE attempts ADD COLUMN account TEXT",),
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

@@ -34,7 +34,7 @@ class Evidence(Connection):
 
     def charges(self, endpoint: str) -> list[Purchase]:
         sql = f"""
-            SELECT attempts.billing_key, attempts.seconds, intended_at, answered_at, outcome, rule IN ('R1', 'R2') AS prompt,
+            SELECT attempts.purchase_id, account, attempts.billing_key, attempts.seconds, intended_at, answered_at, outcome, rule IN ('R1', 'R2') AS prompt,
                 CASE outcome WHEN 'task_failed' THEN
                     (SELECT max(at) FROM events WHERE events.job_id = jobs.id AND event = 'task_failed') END AS failed_at
             {_PURCHASES} AND outcome NOT IN ('returned', 'refused', 'absent') ORDER BY attempts.id

@@ -29,9 +29,9 @@ from batchrunner.store.verbs import Verbs, of_purchase
 
 _INTEND = """
     INSERT INTO attempts (job_id, number, purchase_id, price, billing_key, seconds, body_sha256, intended_at,
-        run_id, tags, day, currency)
+        run_id, tags, day, account, currency)
     SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = jobs.id), ?, ?, billing_key, seconds, ?, ?,
-        ?, tags, ?, (SELECT coalesce(currency, '') FROM batches WHERE id = batch_id)
+        ?, tags, ?, ?, (SELECT coalesce(currency, '') FROM batches WHERE id = batch_id)
     FROM jobs WHERE id = ?
 """
 _NOTE = "INSERT INTO events (at, job_id, from_state, to_state, event, note) VALUES (?, ?, ?, ?, ?, ?)"
@@ -90,7 +90,7 @@ class Transitions(Books, Verbs):
                 return None
             self._claimed = True
             bought = (intent.purchase_id, intent.price, intent.body_sha256, to_text(now))
-            return self._run(_INTEND, (*bought, intent.run_id, day.isoformat(), job_id)).lastrowid
+            return self._run(_INTEND, (*bought, intent.run_id, day.isoformat(), intent.account, job_id)).lastrowid
 
     def _passes(self, job_id: int, intent: Intent, caps: Caps, day: date) -> bool:
         job = self._row("SELECT batch_id, tags FROM jobs WHERE id = ?", (job_id,))

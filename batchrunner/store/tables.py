@@ -47,6 +47,7 @@ class Booked(Attempt):
     settled_at: datetime | None = None
     run_id: int | None = None
     tags: tuple[str, ...] = ()
+    account: str | None = None
 
 
 class Tables:

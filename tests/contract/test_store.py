@@ -1138,7 +1138,8 @@ def test_purchases_are_what_may_have_been_charged(store):
     """Not what was sent back or refused; of each it is known whether it was accepted at once, and when it failed."""
     _, *ids = new_batch(store, *"abcdef")
     for name, job_id in zip("abcdef", ids, strict=True):
-        store.record_intent(job_id, intent(name), cap=None, now=NOW)
+        account = "k" if name == "b" else None
+        store.record_intent(job_id, replace(intent(name), account=account), cap=None, now=NOW)
     a, b, c, d, e, _ = ids
     store.record_accepted(a, "t-a", YES, now=NOW)
     store.record_unanswered(b, NO, reason="no_answer", now=NOW)
@@ -1154,6 +1155,7 @@ def test_purchases_are_what_may_have_been_charged(store):
         ("open", False, None),
     ]
     assert [one.answered_at for one in found] == [NOW, NOW, NOW, None]
+    assert [(one.purchase_id, one.account) for one in found] == [("a", None), ("b", "k"), ("e", None), ("f", None)]
     assert {one.kind for one in found} == {("720P", 5)}
     assert {one.intended_at for one in found} == {NOW}
     assert store.charges("localhost") == []

@@ -5,7 +5,7 @@ from itertools import count, repeat
 
 import anyio
 import pytest
-from provider import EPOCH, Reply, lost, refusal, unanswered, unreachable
+from provider import EPOCH, Reply, ScriptedProvider, lost, refusal, unanswered, unreachable
 from world import assert_has_its_clip, gaps, named
 
 from batchrunner.model import ReplayProof
@@ -396,6 +396,27 @@ async def test_a_balance_that_hiccups_while_a_clip_is_measured_is_asked_again(wo
     world.provider.script.write("submit", "job-003", lost(sells=False))
     assert (await world.run(settle=WINDOW)).counts == {JobState.DONE: 6}
     assert len(world.provider.tries("job-003")) == 2
+
+
+@pytest.mark.parametrize("how", [{}, {"on_doubt": "resend"}, {"proof": _proof()}], ids=["balance", "resend", "proof"])
+async def test_what_was_sent_with_the_key_of_another_account_is_not_absent_because_this_one_does_not_know_it(
+    world, how
+):
+    """A drained key was changed for another account's in between: neither its look-up nor its balance can tell."""
+    world = world("a", "b", service=(30.0, 30.0))
+    mine, theirs = world.provider, ScriptedProvider(seed=1)
+    theirs.account = "another account"
+    for key in named(3):  # so that no task has the id of one of ours
+        theirs.sell({**_body(key), "client_business_id": key})
+    await world.run(settle=WINDOW)
+    world.add("c")
+    theirs.script.write("submit", "c", lost(sells=True))
+    await world.run(provider=theirs, settle=0.0)
+    outcome = await world.run(settle=WINDOW, **how)
+    assert outcome.counts == {JobState.DONE: 2, JobState.IN_DOUBT: 1}
+    assert (theirs.sold["c"], mine.sold["c"]) == (1, 0)
+    assert "another key" in world.job("c").message
+    assert (await world.run(provider=theirs, settle=WINDOW)).counts[JobState.DONE] == 3
 
 
 async def test_doubts_that_were_held_are_looked_for_again_by_the_next_run_within_a_minute_or_so(world):

@@ -115,7 +115,7 @@ def bought(at, outcome="finished"):
 
 def examined(provider, *, used, age=SETTLE):
     readings = [Reading(at=NOW - timedelta(seconds=at), used=credits) for at, credits in ((9000, 10), (8000, 94))]
-    books = Books(known="br_2", readings=readings, purchases=[bought(8500), bought(age, "unanswered")])
+    books = Books(known="br_2", account="k", readings=readings, purchases=[bought(8500), bought(age, "unanswered")])
     ask = partial(
         examine, provider, [doubt(age=age)], books, clock=lambda: NOW, balance=Balance(remaining=1, used=used)
     )

@@ -262,7 +262,7 @@ def job_in_doubt(minutes, purchase=None):
 
 
 def gathered(*, control="br_1", seen=None, latest=None, readings=(), purchases=(), now=30, job=None, resend=False):
-    books = Books(known="br_1", readings=readings, purchases=purchases, proof=seen)
+    books = Books(known="br_1", account="k", readings=readings, purchases=purchases, proof=seen)
     return gather(
         [job or job_in_doubt(2)], books, control=control, now=at(now), latest=latest, window=WINDOW, resend=resend
     )
