@@ -1,12 +1,14 @@
-"""Is this file the clip that was asked for? Read with PyAV, judged by a pure function."""
+"""Is this file the clip that was asked for? Its index or, where that is not plain, PyAV says what it is; a pure function judges."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from batchrunner.errors import UsageError
+from batchrunner.media import index
 from batchrunner.model import VideoRequest
 
 if TYPE_CHECKING:
@@ -51,12 +53,20 @@ def load() -> None:
 
 def read(path: Path) -> ClipFacts:
     """The facts of a whole mp4 file; `NotAClip` when it is anything else, or was cut short."""
-    import av  # it loads FFmpeg, which only a run needs
-
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         if file.read(12)[4:8] != b"ftyp":
             raise NotAnMp4("it is not an mp4 file")
-        _check_boxes(file, path.stat().st_size)
+        found = _index(file, size)
+        plain = index.plain(found, size) if found else None
+    if plain is not None:
+        return ClipFacts(duration=plain.duration, width=plain.width, height=plain.height, sound=plain.sound)
+    return _read_by_ffmpeg(path)
+
+
+def _read_by_ffmpeg(path: Path) -> ClipFacts:
+    import av  # it loads FFmpeg, which only a run needs
+
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
@@ -86,9 +96,9 @@ def read(path: Path) -> ClipFacts:
         raise NotAClip(f"it cannot be read as an mp4 file ({type(error).__name__})") from None
 
 
-def _check_boxes(file: IO[bytes], size: int) -> None:
-    """Every part of the file ends inside it: what PyAV does not look at may be cut all the same."""
-    at = 0
+def _index(file: IO[bytes], size: int) -> bytes | None:
+    """The contents of its `moov`, when there is one. Every part of the file ends inside it: PyAV does not look at all."""
+    at, found = 0, None
     while at < size:
         file.seek(at)
         head = file.read(16)
@@ -96,14 +106,18 @@ def _check_boxes(file: IO[bytes], size: int) -> None:
         if len(head) < 8:
             if head.strip(b"\0"):
                 raise NotAClip("it is cut short after its last part")
-            return
+            break
         if length == 0:  # this part goes on to the end of the file
-            return
+            break
         if length == 1:
             length = int.from_bytes(head[8:16])
         if length < 8 or at + length > size:
             raise NotAClip("it is cut short inside a part")
+        if head[4:8] == b"moov" and 8 < length <= index.LARGEST:
+            file.seek(at + 8)
+            found = file.read(length - 8)
         at += length
+    return found
 
 
 @dataclass(slots=True)

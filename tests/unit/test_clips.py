@@ -6,14 +6,18 @@ from itertools import pairwise
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchrunner.errors import UsageError
+from batchrunner.media import index
 from batchrunner.media.clips import (
     ASPECT_TOLERANCE,
     DURATION_TOLERANCE,
     ClipFacts,
     NotAClip,
     NotAnMp4,
+    _read_by_ffmpeg,
     load,
     mismatches,
     read,
@@ -331,3 +335,66 @@ def test_a_verifier_that_does_not_load_says_so_before_anything_is_sent(monkeypat
     with pytest.raises(UsageError, match="nothing was sent") as caught:
         load()
     assert "ulimit" in caught.value.fix
+
+
+# by the index alone
+
+
+@pytest.mark.parametrize(("kind", "facts"), WHOLE)
+def test_ffmpeg_says_of_a_plain_clip_what_its_index_says(clip, kind, facts, monkeypatch):
+    judged = _read_by_ffmpeg(clip(**kind))
+    monkeypatch.setitem(sys.modules, "av", None)  # it is not asked
+    found = read(clip(**kind))
+    assert found.duration == pytest.approx(judged.duration, abs=0.01)
+    assert (found.width, found.height, found.sound) == (judged.width, judged.height, judged.sound)
+
+
+def index_of(content):
+    begin, end = boxed(content, b"moov")
+    return index.plain(content[begin + 8 : end], len(content))
+
+
+FILM = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+
+@pytest.mark.parametrize(
+    ("box", "at", "number"),
+    [
+        pytest.param((b"moov", b"mvhd"), 44, 0, id="a movie that is turned"),
+        pytest.param((b"moov", b"trak", b"tkhd"), 48, 0, id="a film that is turned"),
+        pytest.param((b"moov", b"trak", b"tkhd"), 84, 240 << 16, id="stretched"),
+        pytest.param((b"moov", b"trak", b"mdia", b"mdhd"), 24, 0, id="no duration"),
+        pytest.param((b"moov", b"trak", b"mdia", b"hdlr"), 16, 0, id="no film"),
+        pytest.param((b"moov", b"trak", b"edts", b"elst"), 12, 2, id="two edits"),
+        pytest.param((b"moov", b"trak", b"edts", b"elst"), 16, 1000, id="four seconds cut off"),
+        pytest.param((*FILM, b"stsd"), 20, 0x7A7A7A7A, id="an unknown format"),
+        pytest.param((*FILM, b"stts"), 16, 39, id="a frame without its time"),
+        pytest.param((*FILM, b"stsz"), 20, 0, id="an empty frame"),
+        pytest.param((*FILM, b"stsz"), 20, 1 << 30, id="a frame larger than the file"),
+        pytest.param((*FILM, b"stsz"), 16, 41, id="a frame too many"),
+        pytest.param((*FILM, b"stco"), 16, 1 << 30, id="frames that lie outside"),
+        pytest.param((*FILM, b"stsc"), 16, 2, id="frames that lie nowhere"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_ffmpeg(clip, box, at, number):
+    content = clip().read_bytes()
+    begin, _ = boxed(content, *box)
+    changed = content[: begin + at] + number.to_bytes(4) + content[begin + at + 4 :]
+    assert index_of(content) is not None
+    assert index_of(changed) is None
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, 300])
+def test_half_an_index_is_none(clip, kept):
+    content = clip().read_bytes()
+    begin, _ = boxed(content, b"moov")
+    assert index.plain(content[begin + 8 : begin + 8 + kept], len(content)) is None
+
+
+@given(at=st.integers(0, 10**6), byte=st.integers(0, 255))
+def test_no_index_is_an_error(clip, at, byte):
+    content = clip(sound=True).read_bytes()
+    begin, end = boxed(content, b"moov")
+    moov = bytearray(content[begin + 8 : end])
+    moov[at % len(moov)] = byte
+    index.plain(bytes(moov), len(content))
