@@ -93,10 +93,12 @@ def _census() -> dict[str, int]:
 
 
 def _at_call(life: Life, child: launch.Child) -> str:
-    point = Point.of(life.case.detail)
-    traced = Traced(child, point.words)
+    point, log = Point.of(life.case.detail), life.folder / "calls"
+    traced = Traced(child, point.words, log)
     said = child.wait(60)
     traced.end()
+    if not point.can_be(log):
+        life.is_judged = False
     struck = said.code is not None and said.code < 0 if point.what == "KILL" else True
     return troubles.phase_of(life, 0) if struck else ""
 

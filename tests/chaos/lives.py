@@ -136,6 +136,8 @@ class Life:
         self.cap, self.paid = case.cap, case.paid
         self.is_shut = False
         """Whether the provider takes nothing in this run."""
+        self.is_judged = True
+        """Whether the words of this run count: what struck it may be nothing that ever happens."""
         self.tally = Tally(case=case, jobs=len(self.jobs))
         self.patience = launch.PATIENCE
         self.exact = True
@@ -214,7 +216,7 @@ class Life:
         from . import broken
 
         self.tally.runs += 1
-        self._before, self.is_shut = Traffic.of(self.shop), False
+        self._before, self.is_shut, self.is_judged = Traffic.of(self.shop), False, True
         patch = broken.RUNNERS[self.case.spoilt_by].spoil if self.case.spoilt_by else lambda: None
         out = self.folder / f"said-{self.tally.runs:03}"
         before = (patch, tracing.stop_here) if self.stopped else (patch,)
@@ -254,7 +256,11 @@ class Life:
             phase = trouble(self, child)
         finally:
             child.kill()
-        self.said.append(Said(child.text, child.code if child.code is not None and child.code >= 0 else None))
+        code = child.code if child.code is not None and child.code >= 0 else None
+        self.said.append(Said(child.text, code) if self.is_judged else Said(""))
+        if not self.is_judged:
+            for crash in self.database.parent.glob("crash-*.txt"):
+                crash.unlink()
         self.tally.strikes += bool(phase)
         self.tally.phases[phase or "over"] += 1
         evidence = self.evidence()
