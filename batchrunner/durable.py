@@ -134,6 +134,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """The folder, made durably with those that it lies in where they are missing: what is in it is no surer than its name."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    if not missing:
+        return
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a file if it is there and can be removed."""
     with suppress(OSError):

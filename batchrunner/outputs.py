@@ -21,6 +21,7 @@ from batchrunner.durable import (
     SEND_AGAIN,
     claim,
     created,
+    make_folder,
     names,
     opened_new,
     remove,
@@ -55,7 +56,7 @@ class OutputFolder:
     def check(self) -> None:
         """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
             probe, file = created(self.root / ".batchrunner.probe", _PROBE.startswith)
             try:
                 with file:
@@ -69,7 +70,7 @@ class OutputFolder:
     def make_room(self, size: int, *, then: str = COLLECT_AGAIN) -> None:
         """`StorageError` when a file of `size` bytes would use up the disk's reserve: what cannot be kept is not fetched."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
             disk = shutil.disk_usage(self.root)
         except OSError as error:
             raise storage_error(error, self.root, then=then) from None
@@ -83,7 +84,7 @@ class OutputFolder:
         """A new, empty `.part` for the clip `output`; `owner` (a task id) keeps two databases apart."""
         final, path = self._names_of(output, owner)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._refuse_detour(path.parent)
             # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
             path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from batchrunner.durable import sync_folder
+from batchrunner.durable import make_folder, sync_folder
 from batchrunner.errors import StorageError
 from batchrunner.store import schema
 from batchrunner.store.faults import BUSY_SECONDS, damaged, not_a_database, told_as_storage_error
@@ -95,8 +95,7 @@ def open_nothing() -> sqlite3.Connection:
 
 def make_private_folder(folder: Path) -> None:
     """The folder, made for its owner only if it is new."""
-    if not folder.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder, mode=0o700)
 
 
 def make_private_file(path: Path) -> None:
@@ -106,6 +105,7 @@ def make_private_file(path: Path) -> None:
     except FileExistsError:
         return
     os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def _connect(uri: str) -> sqlite3.Connection:

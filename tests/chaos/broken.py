@@ -29,7 +29,7 @@ from batchrunner.report import summary
 from batchrunner.runner.context import Context
 from batchrunner.runner.submission import Submitter
 from batchrunner.states import JobState
-from batchrunner.store import sqlite_transitions
+from batchrunner.store import connect, sqlite_transitions
 from batchrunner.store.sqlite import SqliteStore
 
 
@@ -316,6 +316,25 @@ def _promises_before_the_disk_does() -> None:
         return store
 
     SqliteStore.open = staticmethod(careless)  # type: ignore[method-assign,assignment]
+
+
+@_broken("I1", "I3", "I4", group="power cuts")
+def _leaves_its_commits_to_chance() -> None:
+    _promises_before_the_disk_does()
+
+
+@_broken("I1", "I3", group="power cuts")
+def _forgets_that_folders_have_names() -> None:
+    def made(folder: Path, *, mode: int = 0o777) -> None:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+
+    _replaced(connect, "make_folder", made)
+
+
+@_broken("I9", "I10", group="power cuts")
+def _says_done_before_the_disk_does() -> None:
+    Part.sync = lambda part: part.file.flush()  # type: ignore[method-assign]
+    _replaced(outputs, "sync_folder", lambda folder: None)
 
 
 @_broken("I21", group="order of writes")

@@ -219,6 +219,7 @@ LIVED: dict[str, Callable[[Case], Tally]] = {
     "signals": lambda case: lived(case, troubles.signals),
     "kills at calls": lambda case: lived(case, _at_call, stopped=True),
     "errors at calls": lambda case: lived(case, _at_call, stopped=True),
+    "power cuts": lambda case: lived(case, troubles.cut, stopped=True),
     "order of writes": ordered,
     "spoilt answers": answered_badly,
 }
@@ -244,6 +245,7 @@ def cases(kill_count: int, seed: int, only: str = "") -> list[Case]:
         every = max(1000 // kill_count, 1)
         made["kills at calls"] = lambda: points([(call, "KILL") for call in tracing.KILLS], every, seed)
         made["errors at calls"] = lambda: points(tracing.ERRORS, every, seed)
+        made["power cuts"] = lambda: kills("power cuts", few, seed)
         made["order of writes"] = lambda: [Case(name="order of writes", seed=seed, jobs=5, strikes=1, options=SETTLE)]
     names = [only] if only in made else [name for name in made if name.startswith(only)]
     return [case for name in names for case in made[name]()]

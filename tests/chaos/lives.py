@@ -323,11 +323,11 @@ def lived(case: Case, trouble: Trouble, *, stopped: bool = False) -> Tally:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         life = Life(case, folder, stack.enter_context(_provider(case, folder)))
         try:
-            for _ in range(case.strikes if stopped else 3 * case.strikes):
+            for _ in range(1 if case.strikes == 1 else 3 * case.strikes):
                 was_struck = life.struck(trouble, stopped=stopped)
                 if life.tally.violations or life.tally.strikes == case.strikes:
                     break
-                if not was_struck and not stopped:
+                if not was_struck:
                     life.grow()
             if not life.tally.violations:
                 life.end()

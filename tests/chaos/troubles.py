@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import time
 
+from . import power
 from .launch import Child
 from .lives import Life, phase_of
+from .tracing import Traced
 
 REQUEST = 330
 """Bytes that the independent server writes for one request, about."""
@@ -40,6 +42,20 @@ def kill(life: Life, child: Child) -> str:
         return ""
     child.kill()
     return phase_of(life, seen)
+
+
+def cut(life: Life, child: Child) -> str:
+    """The power goes at a random instant: the folders are as a disk would have kept them."""
+    log = life.folder / "calls"
+    log.unlink(missing_ok=True)
+    disk = power.Disk(life.cwd)
+    traced = Traced(child, power.RECORD, log)
+    phase = kill(life, child)
+    traced.end()
+    disk.replay(log, life.cwd)
+    if phase:
+        disk.cut(life.chance)
+    return phase
 
 
 OUTAGE = {"on": "submit", "do": "answer", "status": 502, "text": "<html>502</html>", "times": 0}
