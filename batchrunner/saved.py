@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,58 @@ _BEGINNING = json.dumps({"schema": SCHEMA})[:-1].encode()
 SEND, LATER = "send", "later"
 """What a line says of a job that is sent, and of one that would be without `--limit`; others have their verdict."""
 _PATHS = ("manifest", "allowed", "database", "out")
-_KEPT = ("manifest", "prompts", "sets", "allowed", "database", "out", "emulator", "only", "tags", "limit", "redo")
-"""Of a request, what decides what is bought."""
 
 Row = tuple[str, str, str, str]
 """What happens to a job, its key, its fingerprint and its output."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value  # which no path may hold
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_date(value: Any) -> bool:
+    try:
+        return bool(date.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _or_null(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+_KEPT: Mapping[str, Callable[[Any], bool]] = {
+    "manifest": _or_null(_is_text),
+    "prompts": _texts,
+    "sets": _texts,
+    "allowed": _texts,
+    "database": _is_text,
+    "out": _is_text,
+    "emulator": lambda value: isinstance(value, bool),
+    "date": _or_null(_is_date),
+    "only": _or_null(_is_text),
+    "tags": _texts,
+    "limit": _or_null(_is_whole),
+    "redo": lambda value: _texts(value) and {*value} <= {"changed", "failed"},
+}
+"""Of a request, what decides what is bought, and what the file must hold of it."""
+_MEANING: Mapping[str, Callable[[Any], bool]] = {
+    "batch": _is_text,
+    "endpoint": _is_text,
+    "frames": _is_text,
+    "currency": _or_null(_is_text),
+    "prices": _or_null(lambda value: isinstance(value, dict)),  # it is only ever compared
+    "max_cost": _or_null(_is_whole),
+}
+"""What must be the same beside the jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +95,7 @@ class SavedPlan:
     def rows(self) -> Iterator[Row]:
         """Its jobs, in order."""
         with self.path.open("rb") as file:
-            yield from (_row(line) for line in file if line.startswith(b"["))
+            yield from (_row(self.path, line) for line in file if line.startswith(b"["))
 
 
 def is_saved(path: Path) -> bool:
@@ -84,7 +132,7 @@ def save(session: Session, path: Path) -> Path:
 
 
 def load(path: Path) -> SavedPlan:
-    """The plan; `UsageError` when it is not whole."""
+    """The plan; `UsageError` when it is not whole, or not as `save` writes it."""
     digest, count, told = hashlib.sha256(), 0, None
     head: dict[str, Any] = {}
     with path.open("rb") as file:
@@ -95,18 +143,24 @@ def load(path: Path) -> SavedPlan:
                     path, line.rstrip().rstrip(b"[").rstrip().removesuffix(b'"jobs":').rstrip().rstrip(b",") + b"}"
                 )
             elif line.startswith(b"["):
+                _row(path, line)
                 count += 1
             elif line.startswith(b"]"):
                 told = _parsed(path, b"{" + line.lstrip(b"],").strip()).get("count")
-    if told != count or head.get("schema") != SCHEMA:
+    is_plan = head.get("schema") == SCHEMA and _has(head.get("request"), _KEPT) and _has(head.get("meaning"), _MEANING)
+    if told != count or not is_plan or bool(head["request"]["prompts"]) is bool(head["request"]["manifest"]):
         raise _not_whole(path)
-    kept = {name: value for name, value in head["request"].items() if name in {one.name for one in fields(RunRequest)}}
+    kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in head["request"].items()}
     for name in _PATHS:
         value = kept[name]
-        kept[name] = tuple(map(Path, value)) if isinstance(value, list) else Path(value) if value else None
-    for name in ("prompts", "sets", "tags", "redo"):
-        kept[name] = tuple(kept[name])
+        kept[name] = tuple(map(Path, value)) if isinstance(value, tuple) else Path(value) if value else None
+    kept["date"] = kept["date"] and date.fromisoformat(kept["date"])
     return SavedPlan(path=path, digest=digest.hexdigest(), request=RunRequest(**kept), meaning=head["meaning"])
+
+
+def _has(given: Any, rules: Mapping[str, Callable[[Any], bool]]) -> bool:
+    """Whether it has these fields and no others, each as its rule says."""
+    return isinstance(given, dict) and given.keys() == rules.keys() and all(rules[one](given[one]) for one in rules)
 
 
 def asked(plan: SavedPlan, given: RunRequest) -> RunRequest:
@@ -212,6 +266,7 @@ def _meaning(session: Session) -> dict[str, Any]:
 def _lines(session: Session) -> Iterator[str]:
     request = {name: _plain(getattr(session.request, name)) for name in _KEPT}
     request |= {"database": str(session.database.absolute()), "out": str(session.folder.root)}
+    request["date"] = session.manifest.date and session.manifest.date.isoformat()  # this night's, whenever it is run
     meaning = {**_meaning(session), "max_cost": session.request.max_cost}
     head = {"schema": SCHEMA, "made_at": session.clock().isoformat(), "request": request, "meaning": meaning}
     yield json.dumps(head, ensure_ascii=False)[:-1] + ', "jobs": ['
@@ -228,15 +283,21 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _row(line: bytes) -> Row:
-    does, key, fingerprint, output = json.loads(line.rstrip().rstrip(b","))
+def _row(path: Path, line: bytes) -> Row:
+    try:
+        row = json.loads(line.rstrip().rstrip(b","))
+    except (ValueError, RecursionError):
+        raise _not_whole(path) from None
+    if not _texts(row) or len(row) != 4:
+        raise _not_whole(path)
+    does, key, fingerprint, output = row
     return does, key, fingerprint, output
 
 
 def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _not_whole(path) from None
     return found if isinstance(found, dict) else {}
 

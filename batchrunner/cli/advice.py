@@ -19,8 +19,13 @@ EDITED = "once what was refused is edited: sends it as it is then"
 
 def command(*words: str, database: Path | None = None) -> str:
     """`batchrunner WORDS`, with `--db` where it is not the usual one."""
-    elsewhere = [] if database in (None, app.DATABASE) else ["--db", str(database)]
+    elsewhere = [] if database is None or is_same(database, app.DATABASE) else ["--db", str(database)]
     return shlex.join(["batchrunner", *words, *elsewhere])
+
+
+def is_same(database: Path, other: Path) -> bool:
+    """Whether two words are about one file, seen from the folder that the commands are given in."""
+    return database.absolute() == other.absolute()
 
 
 def run_again(batch: Batch, database: Path | None) -> str:
@@ -29,7 +34,7 @@ def run_again(batch: Batch, database: Path | None) -> str:
         return "the `batchrunner run …` command that began it"
     emulated = ["--emulator"] if batch.endpoint == EMULATOR else []
     usual = app.REHEARSAL_DATABASE if emulated else app.DATABASE
-    elsewhere = None if database == usual else database
+    elsewhere = None if database is None or is_same(database, usual) else database
     return command("run", shown(Path(batch.manifest)), *emulated, *date_option(batch.name), database=elsewhere)
 
 

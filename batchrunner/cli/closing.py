@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 from batchrunner.cli.advice import after_doubts, after_failures, command, ways
 from batchrunner.cli.words import shown
@@ -112,7 +111,7 @@ def _stopped(session: Session, report: Report) -> Iterator[str]:
 
 def _next(session: Session, report: Report, again: str) -> Iterator[str]:
     if report.exit_code is ExitCode.DONE and not report.outcome.counts.get(JobState.PENDING):
-        yield f"next: batchrunner ls {session.batch.name}{_db(report)}"
+        yield f"next: {command('ls', session.batch.name, database=report.database)}"
         if session.request.emulator:
             yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
@@ -141,10 +140,6 @@ def _another_time(session: Session, again: str) -> Iterator[str]:
         yield "      (the same command continues; nothing is bought twice)"
     else:
         yield f"      (from {_moment(opens_at)} on, or at once with --window none; nothing is bought twice)"
-
-
-def _db(report: Report) -> str:
-    return "" if report.database == Path(".batchrunner/batchrunner.db") else f" --db {report.database}"
 
 
 def _some(keys: tuple[str, ...] | list[str], count: int | None = None) -> str:
