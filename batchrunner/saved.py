@@ -150,7 +150,9 @@ def load(path: Path) -> SavedPlan:
     is_plan = head.get("schema") == SCHEMA and _has(head.get("request"), _KEPT) and _has(head.get("meaning"), _MEANING)
     if told != count or not is_plan or bool(head["request"]["prompts"]) is bool(head["request"]["manifest"]):
         raise _not_whole(path)
-    kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in head["request"].items()}
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in head["request"].items()
+    }
     for name in _PATHS:
         value = kept[name]
         kept[name] = tuple(map(Path, value)) if isinstance(value, tuple) else Path(value) if value else None

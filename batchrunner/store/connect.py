@@ -51,7 +51,7 @@ def open_for_reading(path: Path, *, scratch: bool = False) -> sqlite3.Connection
     """A connection that cannot write and that no writer has to wait for.
 
     With `scratch` it may have temporary tables of its own, which lie elsewhere: the file itself is opened for reading
-    only either way.
+    only either way. What an older version wrote is read as it is now, from a copy that is brought up to date.
     """
     if not path.exists():
         raise _nothing_here(path)
@@ -215,13 +215,27 @@ def _checked_for_reading(connection: sqlite3.Connection, path: Path, *, scratch:
     if version == 0:
         raise _nothing_here(path)
     if version < schema.VERSION:
-        raise StorageError(
-            f"{path} was written by an older batchrunner (schema {version}) and can be read after its next run",
-            fix="run the manifest again: that updates the database",
-        )
+        connection = _brought_up_to_date(connection, path)
     if not scratch:
         connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _brought_up_to_date(old: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """A copy of what an older version wrote, with the schema of today; the file itself is for the next run to migrate.
+
+    It is a temporary file of SQLite's own, which has no name and is gone when it is closed.
+    """
+    copy = _connect("")
+    try:
+        with closing(old):
+            old.backup(copy)
+        _refuse_triggers(copy, path)
+        schema.migrate(copy)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def _nothing_here(path: Path) -> StorageError:
