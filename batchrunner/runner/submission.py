@@ -255,21 +255,23 @@ class Submitter:
         """The intent was not made: the budget is used up, or somebody else moved the job."""
         context = self._context
         current = await context.writer.run(context.store.job, job.id)
-        if current.state is job.state:
-            board, caps = context.board, context.options.caps
-            board.ready.appendleft(job)
-            used, today = await self._used(), context.now().astimezone().date()
-            why = sentence(
-                caps, used, intent.price, today=today, currency=context.batch.currency, tags=current.tags
-            )  # empty when something came back in the meantime
-            tags = only_tags(passed(caps, used, intent.price, tags=current.tags)) if why else frozenset()
-            if not why or Stop.BUDGET in board.stops or (tags and tags <= board.capped):
-                return
+        if current.state is not job.state:
+            return
+        board, caps = context.board, context.options.caps
+        board.ready.appendleft(job)
+        used, today = await self._used(), context.now().astimezone().date()
+        currency, tags = context.batch.currency, current.tags
+        why = sentence(caps, used, intent.price, today=today, currency=currency, tags=tags)
+        if not why:
+            return  # something came back in the meantime
+        held = only_tags(passed(caps, used, intent.price, tags=tags))
+        known = held <= board.capped if held else Stop.BUDGET in board.stops
+        if held:
+            board.hold_back(held)  # this one too, when another has met the cap before it
+        elif not known:
+            board.pause(Stop.BUDGET)
+        if not known:
             board.over_budget = why
-            if tags:
-                board.hold_back(tags)
-            else:
-                board.pause(Stop.BUDGET)
             context.held("budget", why)
 
     async def _used(self) -> Used:

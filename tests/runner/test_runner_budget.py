@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from provider import EPOCH, refusal, saying
-from world import named
+from world import frame, named
 
 from batchrunner.budget import Caps
 from batchrunner.errors import ExitCode
@@ -67,6 +67,23 @@ async def test_a_cap_of_a_tag_holds_back_its_own_jobs_alone(world):
     assert (
         "pass tags.night, 0.0003 of 0.0003 USD is used by the batch's jobs with that tag" in said(world, "budget")[-1]
     )
+
+
+async def test_a_run_ends_when_jobs_meet_a_cap_of_their_tag_one_after_the_other(world, tmp_path):
+    """Those that are on their way already when the first meets it used to be tried again for ever."""
+    world = world()
+    frames = (frame(tmp_path),)  # takes a while to upload
+    asked = [(key, VideoRequest(prompt=key, frames=frames if place == 5 else ())) for place, key in enumerate(named(6))]
+    tagged = [
+        replace(wanted(key, place), request=request, fingerprint=fingerprint(request), tags=("night",))
+        for place, (key, request) in enumerate(asked)
+    ]
+    world.store.apply(world.batch.id, Changes(added=tuple(tagged)), now=EPOCH)
+    limits = Limits(submit_slots=6)
+    outcome = await world.run(limits=limits, caps=Caps(tags={"night": 100}), price=lambda job: 100)
+    assert outcome.counts == {JobState.DONE: 1, JobState.PENDING: 5}
+    assert exit_code(outcome) is ExitCode.BUDGET
+    assert len(said(world, "budget")) == 1
 
 
 async def test_what_other_batches_bought_today_counts(world):
