@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchrunner.forecast import Forecast
-from batchrunner.model import Mode, VideoRequest
-from batchrunner.settings import PRO_FACTOR, SERVICE_P90, Limits
+from batchrunner.settings import LANDING, PRO_FACTOR, SERVICE_P90, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +113,13 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
     return Decision(submit=submit, poll=poll, fetch=fetch, probe=probe, judge=judge, wake_in=wake)
 
 
-def lands_within(request: VideoRequest, learned: Forecast | None, limits: Limits) -> float:
-    """Seconds in which nine of ten such clips are made: as learned, or by default. One that has less is not begun."""
+def lands_within(kind: str, learned: Forecast | None, limits: Limits) -> float:
+    """Seconds in which nine of ten clips of a kind are made and here: as learned, or by default. With less, none is begun."""
     if learned is not None:
-        return learned.quantile(LANDS)
-    factor = request.duration / 5 * (PRO_FACTOR if request.mode is Mode.PRO else 1.0)
-    return limits.lasting(SERVICE_P90 * factor)
+        return learned.quantile(LANDS) + limits.lasting(LANDING)
+    billing_key, seconds, _ = kind.split()
+    factor = int(seconds) / 5 * (PRO_FACTOR if billing_key.startswith("1080P") else 1.0)
+    return limits.lasting(SERVICE_P90 * factor + LANDING)
 
 
 def _room(snapshot: Snapshot, limits: Limits) -> int:

@@ -26,6 +26,9 @@ SERVICE_P90 = 200.0
 measured the median took 105 s and the last 253 (API facts §6). Longer clips are taken to need as much more time."""
 PRO_FACTOR = 2.0
 """How much longer pro takes: 90-200 s are told of it, and 45-90 s of std (same place)."""
+LANDING = 30.0
+"""Seconds from the end of a task to its clip on the disk, in a deadline: the look that sees it, some 20 MB over a line that
+others share (four at once, 10 Mbit/s each), the check of the file. An estimate: nobody tells how large clips are."""
 SUBMIT_GRACE = 30.0
 """Seconds that requests under way get to be answered and recorded after the first Ctrl-C."""
 CALL_TIMEOUT = 30.0

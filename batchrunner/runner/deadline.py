@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchrunner.canary import spoken
 from batchrunner.runner.context import Context
 from batchrunner.schedule import lands_within
 
@@ -12,16 +13,15 @@ async def hold_late(context: Context) -> bool:
     if deadline is None:
         return False
     left = (deadline - context.now()).total_seconds()
-    kinds = {job.request.kind: job.request for job in board.ready}
     late = set()
-    for kind, request in kinds.items():
+    for kind in {job.request.kind for job in board.ready}:
         await context.lessons.look_up(kind)
-        needs = lands_within(request, context.lessons.of(kind), context.limits)
+        needs = lands_within(kind, context.lessons.of(kind), context.limits)
         if needs > left:
             late.add(kind)
             if kind not in board.late:
-                clips = f"clips of {request.billing_key}, {request.duration} s"
                 at = deadline.astimezone()
-                context.held("deadline", f"{clips}, take up to {needs:.0f} s: too long to be here by {at:%H:%M}")
+                why = f"clips of {spoken(kind)} take up to {needs:.0f} s: too long to be here by {at:%H:%M}"
+                context.held("deadline", why)
     board.hold_late(frozenset(late))
     return bool(late)

@@ -14,7 +14,7 @@ from batchrunner.errors import ExitCode
 from batchrunner.model import Mode
 from batchrunner.report.summary import exit_code
 from batchrunner.runner.board import Stop
-from batchrunner.settings import SERVICE_P90, Limits, Rate
+from batchrunner.settings import LANDING, SERVICE_P90, Limits, Rate
 from batchrunner.states import JobState
 
 ONE_BY_ONE = Limits(submit_slots=1, submit=Rate(per_second=1.0, burst=1))
@@ -347,7 +347,7 @@ async def test_only_the_selected_are_bought_and_all_are_collected(world):
 async def test_what_could_not_land_before_the_deadline_is_not_begun_and_the_rest_is_collected(world):
     world = world(*named(8), limits=Limits(submit_slots=1))
     world.provider.takes["submit"] = 20.0
-    outcome = await world.run(deadline=EPOCH + timedelta(seconds=SERVICE_P90 + 30))
+    outcome = await world.run(deadline=EPOCH + timedelta(seconds=SERVICE_P90 + LANDING + 30))
     assert outcome.stops == {Stop.DEADLINE}
     assert outcome.counts == {JobState.DONE: 2, JobState.PENDING: 6}
     assert world.provider.sold == {"job-000": 1, "job-001": 1}
@@ -376,7 +376,7 @@ async def test_what_the_database_knows_of_a_kind_decides_what_is_late(world):
 
 
 async def test_nothing_is_late_when_everything_landed(world):
-    outcome = await world(*named(2)).run(deadline=EPOCH + timedelta(seconds=SERVICE_P90 + 30))
+    outcome = await world(*named(2)).run(deadline=EPOCH + timedelta(seconds=SERVICE_P90 + LANDING + 30))
     assert outcome.counts == {JobState.DONE: 2}
     assert exit_code(outcome) is ExitCode.DONE
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from batchrunner.forecast import forecast
 from batchrunner.model import Mode, VideoRequest
 from batchrunner.schedule import POLL_WORKERS, Decision, Snapshot, decide, lands_within
-from batchrunner.settings import PRO_FACTOR, SERVICE_P90, Limits
+from batchrunner.settings import LANDING, PRO_FACTOR, SERVICE_P90, Limits
 
 LIMITS = Limits(max_in_flight=10, submit_slots=4, downloads=4)
 NOW = 100.0
@@ -241,8 +241,9 @@ def test_a_pause_stops_buying_and_nothing_else(seen, limits):
 
 def test_how_long_a_clip_needs_to_land():
     quick, slow = VideoRequest(prompt="p"), VideoRequest(prompt="p", mode=Mode.PRO, duration=10)
-    assert lands_within(quick, None, LIMITS) == SERVICE_P90
-    assert lands_within(slow, None, LIMITS) == 2 * PRO_FACTOR * SERVICE_P90
-    assert lands_within(slow, None, LIMITS.scaled(100)) == 2 * PRO_FACTOR * SERVICE_P90 / 100
+    needs = 2 * PRO_FACTOR * SERVICE_P90 + LANDING
+    assert lands_within(quick.kind, None, LIMITS) == SERVICE_P90 + LANDING
+    assert lands_within(slow.kind, None, LIMITS) == needs
+    assert lands_within(slow.kind, None, LIMITS.scaled(100)) == needs / 100
     learned = forecast([float(seconds) for seconds in range(100)])
-    assert 80 < lands_within(slow, learned, LIMITS) < 99
+    assert 80 + LANDING < lands_within(slow.kind, learned, LIMITS) < 99 + LANDING, "made, and then fetched"
