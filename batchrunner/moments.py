@@ -31,6 +31,13 @@ def length_of_time(text: str) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds <= 366 * _UNITS["d"] else None
 
 
+def written(length: timedelta) -> str:
+    """A length of time as `length_of_time` reads it: `6h`, `90s`."""
+    seconds = int(length.total_seconds())
+    unit, each = next((unit, each) for unit, each in (("h", 3600), ("m", 60), ("s", 1)) if seconds % each == 0)
+    return f"{seconds // each}{unit}"
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """The hours of each day in which clips are bought; over midnight when it closes before it opens."""

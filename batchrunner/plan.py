@@ -249,13 +249,15 @@ def purchases(jobs: Iterable[WantedJob | Job], *, again: Collection[str] = ()) -
     """What these jobs buy, how many different frames they need, and what of it is paid for again, by key."""
     kinds: Counter[tuple[str, int]] = Counter()
     twice: Counter[tuple[str, int]] = Counter()
+    forms: Counter[str] = Counter()
     frames: set[str] = set()
     for job in jobs:
         kinds[job.request.billing_key, job.request.duration] += 1
+        forms[job.request.kind] += 1
         if job.key in again:
             twice[job.request.billing_key, job.request.duration] += 1
         frames.update(frame.sha256 for frame in job.request.frames if frame.local)
-    return Purchases(kinds=kinds, uploads=len(frames), again=twice)
+    return Purchases(kinds=kinds, uploads=len(frames), again=twice, forms=forms)
 
 
 def outgoing(jobs: Iterable[WantedJob]) -> list[Frame]:

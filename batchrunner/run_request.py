@@ -6,8 +6,11 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+from batchrunner import moments
+from batchrunner.manifest.money import MICRO
 from batchrunner.model import Job, WantedJob
 from batchrunner.moments import Window
 from batchrunner.runner.context import Options as RunOptions
@@ -72,7 +75,17 @@ class RunRequest:
     @property
     def run_command(self) -> str:
         """The command that runs it, as far as it says what is bought."""
-        given = (("--only", self.only), ("--limit", self.limit), ("--db", self.database))
+        given = (
+            ("--only", self.only),
+            ("--limit", self.limit),
+            ("--max-cost", None if self.max_cost is None else f"{Decimal(self.max_cost) / MICRO:f}"),
+            ("--deadline", self.deadline and f"{self.deadline:%H:%M}"),
+            ("--max-duration", self.max_duration and moments.written(self.max_duration)),
+            ("--window", "none" if self.at_any_time else self.window),
+            ("--date", self.date),
+            ("--max-in-flight", self.max_in_flight),
+            ("--db", self.database),
+        )
         words = [str(word) for name, value in given if value is not None for word in (name, value)]
         words += [
             word
@@ -80,7 +93,7 @@ class RunRequest:
             for one in values
             for word in (name, one)
         ]
-        words += ["--emulator"] if self.emulator else []
+        words += ["--emulator"] * self.emulator + ["--no-canary"] * (not self.canary)
         return " ".join(["batchrunner run", self.source, shlex.join(words)]).rstrip()
 
     @property

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,21 +14,21 @@ from pathlib import Path
 
 import anyio
 
-from batchrunner import nights, plan, preview
+from batchrunner import canary, nights, plan, preview
 from batchrunner.budget import Caps, Used
 from batchrunner.conduct import conduct
 from batchrunner.diagnostic import Diagnostic
 from batchrunner.durable import write_whole
 from batchrunner.errors import BatchrunnerError, ExitCode, StorageError
 from batchrunner.events import Listener, RunEvent
-from batchrunner.forecast import WINDOW
+from batchrunner.forecast import FEWEST, WINDOW
 from batchrunner.hours import Hours
 from batchrunner.manifest import Manifest
 from batchrunner.media import clips
 from batchrunner.model import Batch, Frame, Money, ReplayProof
 from batchrunner.nights import Unfinished
 from batchrunner.outputs import OutputFolder, size_of
-from batchrunner.preview import Preview, Priced
+from batchrunner.preview import Landing, Preview, Priced
 from batchrunner.process import Watchdog, ensure_files
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
@@ -103,6 +103,11 @@ class Session:
         caps = self.manifest.caps
         given = [cap for cap in (self.request.max_cost, caps.max_cost) if cap is not None]
         return replace(caps, max_cost=min(given, default=None))
+
+    @property
+    def canaries(self) -> int | None:
+        """Canaries of each kind that is new here; None leaves it to `canary.needed`, 0 sends all at once."""
+        return self.manifest.canary if self.request.canary else 0
 
     @property
     def hours(self) -> Hours:
@@ -187,6 +192,8 @@ class Session:
         bought, caps, used = self.purchases, self.caps, self.used()
         cost, files = plan.cost(bought.kinds, self.price), [size for _, size in self.leaving()]
         times = {kind: self._past_durations(*kind) for kind in bought.kinds}
+        forms, verdicts = self._all_forms() if self.canaries != 0 else {}, self.store.verdicts(self.batch.endpoint)
+        ahead = canary.flocks(forms, verdicts, dialect=self.manifest.frames, asked=self.canaries)
         return Preview(
             plan=self.plan,
             purchases=bought,
@@ -198,8 +205,35 @@ class Session:
             uploads=len(files),
             upload_bytes=sum(files),
             outlook=preview.outlook(bought.kinds, times, self.limits),
+            landing=self._landing(ahead),
+            ahead={kind: flock.wanted for kind, flock in ahead.items()},
+            wrong={kind: why for kind in forms if (why := verdicts.get(canary.named(kind, self.manifest.frames)))},
             max_in_flight=self.limits.max_in_flight,
             example=next(self.sent(), None) if bought.clips else None,
+        )
+
+    def _all_forms(self) -> Mapping[str, int]:
+        """The kinds of all that waits, for a canary goes ahead of what `--limit` leaves out too."""
+        if self.request.limit is None:
+            return self.purchases.forms
+        return self.store.purchases(only=self.request.only, tags=self.request.tags).forms
+
+    def _landing(self, ahead: Container[str]) -> Landing | None:
+        forms, start = self.purchases.forms, self.hours.opens_at or self.hours.now
+        ends_at = replace(self.hours, now=start).ends_at  # of a run that is started when the window opens
+        if ends_at is None or not forms:
+            return None
+        seen = {form: self.store.service_times(form, endpoint=self.batch.endpoint, limit=WINDOW) for form in forms}
+        return Landing(
+            clips=preview.landing(
+                forms,
+                {form: preview.pace(form, times, self.limits) for form, times in seen.items()},
+                self.limits,
+                seconds=(ends_at - start).total_seconds(),
+                ahead=any(form in ahead for form in forms),
+            ),
+            ends_at=ends_at,
+            known=all(len(times) >= FEWEST for times in seen.values()),
         )
 
     def _past_durations(self, billing_key: str, seconds: int) -> list[float]:
@@ -322,7 +356,7 @@ class Session:
                     caps=self.caps,
                     run_id=run_id,
                     retries=self.manifest.retries,
-                    canaries=self.manifest.canary if self.request.canary else 0,
+                    canaries=self.canaries,
                     dialect=self.manifest.frames,
                     exclusive_key=self.manifest.exclusive_key or self.request.emulator,
                     opens_at=self.hours.opens_at,

@@ -17,17 +17,18 @@ from batchrunner.cli import closing, progress, screen
 from batchrunner.cli.consent import choice
 from batchrunner.cli.params import (
     Amount,
-    Day,
-    Duration,
-    Hours,
     Seconds,
-    TimeOfDay,
     allow_option,
+    canary_option,
     database_option,
+    date_option,
+    deadline_option,
+    max_duration_option,
     only_option,
     redo_option,
     set_option,
     tag_option,
+    window_option,
 )
 from batchrunner.cli.words import say, shown
 from batchrunner.errors import ExitCode, UsageError
@@ -63,21 +64,17 @@ class RunCommand(click.Command):
 @click.option("--clips", type=click.Choice(["tiny", "full"]), help="How large the emulator's clips are [tiny].")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
 @click.option("--max-cost", type=Amount(), help="What the batch may cost in all; needs `prices` in the manifest.")
-@click.option("--deadline", type=TimeOfDay(), help="End at this time of day; begin nothing that would come later.")
-@click.option("--max-duration", type=Duration(), help="The same for a length of time (90s, 30m, 6h).")
-@click.option(
-    "--window", type=Hours(), help="Buy in these hours alone; `none`: at any time, whatever the manifest says."
-)
-@click.option("--date", "day", type=Day(), help="What {date} stands for, to go on with the batch of another night.")
+@deadline_option
+@max_duration_option
+@window_option
+@date_option
 @click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips in this run.")
 @only_option
 @tag_option
 @allow_option
 @redo_option
 @click.option("--settle", type=Seconds(), default=settings.SETTLE, metavar="SECONDS", help=SETTLE_HELP)
-@click.option(
-    "--canary/--no-canary", default=True, help="Wait for the first clip of a new kind [as the manifest says]."
-)
+@canary_option
 @click.option("--report/--no-report", default=False, help="Write a page with every clip beside them.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 def command(

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from batchrunner import plan, preview
-from batchrunner.budget import TAG
+from batchrunner import canary, plan, preview
+from batchrunner.budget import TAG, near
 from batchrunner.cli.advice import command, run_again
 from batchrunner.cli.words import plural, printable
 from batchrunner.preview import Preview
@@ -28,6 +28,8 @@ MARKS = {
     Verdict.ORPHANED: "-",
 }
 MOVED = "→"
+RETRIED = {"task_failed": "generation"}
+"""Reasons that a manifest's `retry` calls by another name."""
 PROMPT = 60
 """Characters of a prompt that a line of the list shows."""
 
@@ -88,7 +90,9 @@ def _purchase_lines(session: Session, shown: Preview) -> Iterator[str]:
     if shown.uploads:
         yield f"  sends {plural(shown.uploads, 'frame')} from this machine ({_size(shown.upload_bytes)})"
     yield f"  cost {_cost(session, shown)}"
-    yield f"  time {_time(shown)}"
+    yield from _worst_lines(session, shown)
+    yield from _time_lines(shown)
+    yield from _canary_lines(shown)
     if (one := shown.example) is not None and one.request is not None:
         yield f"  e.g. {_described(one)}"
 
@@ -100,7 +104,7 @@ def _can_be_fetched(session: Session) -> bool:
 
 def _cost(session: Session, shown: Preview) -> str:
     if shown.cost is None:
-        text = "unknown: the manifest has no prices for it"
+        text = "unknown: no `prices` for it; what runs have paid: batchrunner cost --calibrate"
     else:
         text = summary.amount(shown.cost, session.batch.currency)
         if session.borrows_prices:
@@ -108,16 +112,48 @@ def _cost(session: Session, shown: Preview) -> str:
     return f"{text}; nothing is paid on the emulator" if session.request.emulator else text
 
 
-def _time(shown: Preview) -> str:
+def _worst_lines(session: Session, shown: Preview) -> Iterator[str]:
+    """What may be bought without another yes."""
+    times, currency = max(session.manifest.retries.values(), default=0), session.batch.currency
+    if times:
+        allowed = ", ".join(
+            f"{RETRIED.get(reason, reason)} {most}" for reason, most in session.manifest.retries.items()
+        )
+        worst = "" if shown.cost is None else f": at worst {summary.amount(shown.cost * (1 + times), currency)},"
+        yield f"  retry up to {times} {'time' if times == 1 else 'times'} a clip ({allowed}){worst}"
+        yield "        where nothing is given back for what failed; caps hold all the same"
+    if session.manifest.on_doubt == "resend":
+        worst = "" if shown.cost is None else f": at worst {summary.amount(shown.cost * 2, currency)}"
+        yield f"  doubt on_doubt: resend may pay for a clip twice{worst}"
+
+
+def _time_lines(shown: Preview) -> Iterator[str]:
     if (outlook := shown.outlook) is None:
-        return "unknown: no such clip has finished in this database yet"
-    unlike = (
-        f"; {plural(outlook.unknown, 'clip')} of kinds not seen yet, taken like the others" if outlook.unknown else ""
-    )
-    return (
-        f"about {rehearsal.duration(outlook.seconds)} at {shown.max_in_flight} in flight"
-        f" (median {rehearsal.duration(outlook.median)} of the last {plural(outlook.tasks, 'clip')}{unlike})"
-    )
+        yield "  time unknown: no such clip has finished in this database yet"
+    else:
+        took = f"median {rehearsal.duration(outlook.median)} of the last {plural(outlook.tasks, 'clip')}"
+        yield f"  time about {rehearsal.duration(outlook.seconds)} at {shown.max_in_flight} in flight ({took})"
+        if outlook.unknown:
+            yield f"       {plural(outlook.unknown, 'clip')} of kinds not seen yet, taken to be like the others"
+    if (landing := shown.landing) is not None:
+        clips = shown.purchases.clips
+        fits = f"all {plural(clips, 'clip')}" if landing.clips >= clips else f"about {landing.clips} of {clips} clips"
+        guess = "" if landing.known else " (a guess: too few were seen here)"
+        yield f"  until {landing.ends_at.astimezone():%a %Y-%m-%d %H:%M} {fits} can be here{guess}"
+        if landing.clips < clips:
+            yield "        the rest waits for the next run, exit code 6"
+
+
+def _canary_lines(shown: Preview) -> Iterator[str]:
+    """What goes ahead of the rest, and what is not bought because its canary was wrong."""
+    forms = shown.purchases.forms
+    for kind, clips in shown.ahead.items():
+        if (rest := forms.get(kind, 0) - clips) > 0:
+            right = "it is right" if clips == 1 else "they are right"
+            yield f"  first {plural(clips, 'clip')} of {canary.spoken(kind)}; {rest} wait until {right}"
+    for kind, wrong in shown.wrong.items():
+        yield f"  holds {plural(forms.get(kind, 0), 'clip')} of {canary.spoken(kind)}: {wrong}"
+        yield "        nothing more is bought before --no-canary says so"
 
 
 def _budget_lines(session: Session, shown: Preview) -> Iterator[str]:
@@ -128,6 +164,9 @@ def _budget_lines(session: Session, shown: Preview) -> Iterator[str]:
         )
         limit, used = summary.amount(shown.caps.given[cap], currency), summary.amount(shown.used.of(cap), currency)
         yield f"  budget {cap} {limit}: {used} used, {_signed(rest, currency)} left{after}"
+        if cap in near(shown.caps, shown.fit.after):
+            share = f"{shown.fit.after.of(cap) / shown.caps.given[cap]:.0%}" if shown.caps.given[cap] else "all"
+            yield f"    past warn_at {shown.caps.warn_at:.0%}: {share} is used {'then' if shown.fit.clips else 'already'}"
     if shown.fit.cap is not None:
         fits = f"{shown.fit.clips} of {plural(shown.purchases.clips, 'clip')}"
         does = "holds back the rest" if shown.fit.cap.startswith(TAG) else "ends the run"
@@ -214,12 +253,20 @@ def document(session: Session, shown: Preview, *, jobs: int) -> dict[str, Any]:
         },
         "uploads": {"files": shown.uploads, "bytes": shown.upload_bytes},
         "duration": _outlook(shown),
+        "hours": _hours(session, shown),
+        "canary": [{"kind": canary.spoken(kind), "clips": clips} for kind, clips in shown.ahead.items()],
+        "canary_wrong": [{"kind": canary.spoken(kind), "why": why} for kind, why in shown.wrong.items()],
+        "retry": {
+            "purchases": max(session.manifest.retries.values(), default=0),
+            "on_doubt": session.manifest.on_doubt,
+        },
         "budget": [
             {
                 "cap": cap,
                 "limit": _units(shown.caps.given[cap]),
                 "used": _units(shown.used.of(cap)),
                 "left": _units(rest),
+                "warns": cap in near(shown.caps, shown.fit.after),
             }
             for cap, rest in preview.left(shown.caps, shown.used).items()
         ],
@@ -237,6 +284,15 @@ def _outlook(shown: Preview) -> dict[str, Any] | None:
         return None
     seconds, median = round(outlook.seconds, 1), round(outlook.median, 1)
     return {"seconds": seconds, "median": median, "tasks": outlook.tasks, "max_in_flight": shown.max_in_flight}
+
+
+def _hours(session: Session, shown: Preview) -> dict[str, Any]:
+    opens_at, landing = session.hours.opens_at, shown.landing
+    return {
+        "opens_at": opens_at and opens_at.isoformat(),
+        "ends_at": landing and landing.ends_at.isoformat(),
+        "clips": landing and landing.clips,
+    }
 
 
 def _units(micro: int | None) -> float | None:

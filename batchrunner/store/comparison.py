@@ -146,6 +146,8 @@ class Purchases:
     """Different local frames that they need."""
     again: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """How many of `kinds` are paid for again."""
+    forms: Mapping[str, int] = field(default_factory=dict)
+    """How many of each kind as `VideoRequest.kind` has them, with the number of frames."""
 
     @property
     def clips(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from batchrunner.store.base import (
     Verdict,
 )
 from batchrunner.store.faults import told_as_storage_error
-from batchrunner.store.queries import PAGE, SELECTED, SELECTED_BY, Questions, selection
+from batchrunner.store.queries import KIND, PAGE, SELECTED, SELECTED_BY, Questions, selection
 from batchrunner.store.rows import WANTED_COLUMNS, wanted_columns
 
 UNPAID = """
@@ -135,8 +136,8 @@ _SELECTED_TO_SEND = f"""
         AND {SELECTED} ORDER BY rank LIMIT ?
 """
 _KINDS = f"""
-    SELECT billing_key, seconds, count(*) AS clips, sum(again) AS again FROM ({_SELECTED_TO_SEND})
-    GROUP BY billing_key, seconds
+    SELECT billing_key, seconds, {KIND} AS form, count(*) AS clips, sum(again) AS again FROM ({_SELECTED_TO_SEND})
+    GROUP BY form
 """
 _LOCAL_FRAMES = f"""
     SELECT json_extract(frame.value, '$.sha256') AS sha256, json_extract(frame.value, '$.source') AS source,
@@ -201,13 +202,15 @@ class Staging(Questions):
 
     def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
         parameters = (*selection(only, tags), -1 if limit is None else limit)
-        rows = self._rows(_KINDS, parameters)
         uploads = self._row(_UPLOADS, parameters)
-        return Purchases(
-            kinds={(row["billing_key"], row["seconds"]): row["clips"] for row in rows},
-            uploads=uploads["frames"] if uploads else 0,
-            again={(row["billing_key"], row["seconds"]): row["again"] for row in rows if row["again"]},
-        )
+        kinds: Counter[tuple[str, int]] = Counter()
+        again: Counter[tuple[str, int]] = Counter()
+        forms: dict[str, int] = {}
+        for row in self._rows(_KINDS, parameters):
+            kinds[row["billing_key"], row["seconds"]] += row["clips"]
+            again[row["billing_key"], row["seconds"]] += row["again"]
+            forms[row["form"]] = row["clips"]
+        return Purchases(kinds=kinds, uploads=uploads["frames"] if uploads else 0, again=+again, forms=forms)
 
     def _clear_stage(self) -> None:
         for name in _NAMES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,8 @@ def test_no_field_is_believed(tmp_path, part):
     for name in HEAD[part]:
         for value in STRANGE:
             head = {**HEAD, part: {**HEAD[part], name: value}}
-            try:
+            with suppress(UsageError):  # and nothing else: some of them are what the field may hold
                 saved.load(_written(tmp_path, head, ROWS))
-            except UsageError as refused:
-                assert "is not a whole plan" in str(refused)
         left_out = {one: value for one, value in HEAD[part].items() if one != name}
         for changed in (left_out, {**HEAD[part], "more": 1}, 5, None, []):
             with pytest.raises(UsageError, match="is not a whole plan"):
