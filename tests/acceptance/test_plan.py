@@ -91,15 +91,41 @@ def test_a_plan_beside_a_run(world: World, serve: Callable[..., Server]) -> None
 def test_what_the_caps_leave(world: World, server: Server) -> None:
     prices = {"currency": "USD", "per_second": {"720P": 1.0}}
     jobs = [{"id": f"j{number}", "prompt": f"p{number}"} for number in range(4)]
-    world.manifest(jobs, prices=prices, budget={"max_cost": 12})
+    world.manifest(jobs, prices=prices, budget={"max_cost": 12, "warn_at": 0.8})
     assert world.run("--limit", "1").code == 0
 
     plan = planned(world)
 
-    assert plan["budget"] == [{"cap": "max_cost", "limit": 12.0, "used": 5.0, "left": 7.0}]
+    assert plan["budget"] == [{"cap": "max_cost", "limit": 12.0, "used": 5.0, "left": 7.0, "warns": True}]
     assert plan["fits"] == {"clips": 1, "cost": 5.0, "stopped_by": "max_cost"}
     assert world.run().code == 5
     assert len(server.ledger) == 2, "as the plan said"
+
+
+def test_what_a_night_comes_to(world: World) -> None:
+    """Its hours, what goes ahead, and what may be bought again without another yes."""
+    frames = {
+        name: str(picture(world.cwd / f"{name}.png", colour)) for name, colour in (("first", "red"), ("last", "blue"))
+    }
+    jobs = [{"id": f"pair{number}", "prompt": f"p{number}", "frames": frames} for number in range(3)]
+    world.manifest(
+        [*jobs, {"id": "text", "prompt": "t"}],
+        prices={"currency": "USD", "per_second": {"720P": 1.0}},
+        retry={"generation": 2},
+        on_doubt="resend",
+    )
+    words = ("plan", "batch.yaml", "--max-duration", "4m", "--window", "none", "--max-cost", "100.5")
+
+    shown = world.batchrunner(*words).out
+
+    assert "first 1 clip of 720P 5 s from first to last frame; 2 wait until it is right\n" in shown
+    assert "retry up to 2 times a clip (generation 2): at worst 60.00 USD,\n" in shown
+    assert "doubt on_doubt: resend may pay for a clip twice: at worst 40.00 USD\n" in shown
+    assert " about 1 of 4 clips can be here (a guess: too few were seen here)\n" in shown
+    assert "next: batchrunner run batch.yaml --max-cost 100.5 --max-duration 4m --window none\n" in shown
+    plan = json.loads(world.batchrunner(*words, "--no-canary", "--json").out)
+    assert (plan["canary"], plan["canary_wrong"], plan["retry"]["purchases"]) == ([], [], 2)
+    assert plan["hours"]["clips"] == 4, "without a canary all are begun at once"
 
 
 def test_resolved_jobs_can_be_compared(world: World) -> None:

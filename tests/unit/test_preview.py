@@ -3,7 +3,7 @@
 import pytest
 
 from batchrunner.budget import Caps, Used
-from batchrunner.preview import fit, outlook
+from batchrunner.preview import Pace, fit, landing, outlook
 from batchrunner.settings import Limits, Rate
 from batchrunner.store.base import Purchases
 
@@ -72,3 +72,19 @@ def test_kinds_that_were_never_seen_are_taken_like_the_others():
 
 def test_nothing_is_invented():
     assert outlook({STD: 10}, {STD: []}, limits(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ahead", "clips"),
+    [
+        pytest.param(89, False, 0, id="none would be here"),
+        pytest.param(90, False, 10, id="as many as may be in flight"),
+        pytest.param(90 + 60, False, 20, id="and their places once more"),
+        pytest.param(90 + 59, True, 1, id="the canary takes the time of the others"),
+        pytest.param(90 + 120, True, 20, id="they follow it"),
+        pytest.param(86400, False, 40, id="no more than there are"),
+    ],
+)
+def test_what_lands_in_time(seconds, ahead, clips):
+    paces = {"720P 5 0": Pace(usual=60.0, needs=90.0), "1080P 5 0": Pace(usual=3600.0, needs=10**6)}
+    assert landing({"720P 5 0": 40, "1080P 5 0": 5}, paces, limits(10), seconds=seconds, ahead=ahead) == clips
