@@ -236,6 +236,15 @@ class Session:
             known=all(len(times) >= FEWEST for times in seen.values()),
         )
 
+    def at_risk(self, shown: Preview) -> tuple[int, int | None]:
+        """How many clips `on_doubt: resend` may pay twice, each once, and what that may cost; none without it."""
+        if self.manifest.on_doubt != "resend":
+            return 0, 0
+        doubts = list(self.store.jobs(self.batch.id, states=(JobState.IN_DOUBT, JobState.SUBMITTING)))
+        prices = [shown.cost if shown.purchases.clips else 0, *(job.price for job in doubts)]
+        cost = None if any(price is None for price in prices) else sum(price or 0 for price in prices)
+        return shown.purchases.clips + len(doubts), cost
+
     def _past_durations(self, billing_key: str, seconds: int) -> list[float]:
         return self.store.past_durations(billing_key, seconds, endpoint=self.batch.endpoint, limit=WINDOW)
 

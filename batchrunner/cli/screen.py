@@ -57,6 +57,7 @@ def lines(session: Session, shown: Preview) -> Iterator[str]:
     if bought.clips:
         yield from _purchase_lines(session, shown)
     yield from _budget_lines(session, shown)
+    yield from _risk(session, shown)
     if session.hours.opens_at is not None and bought.clips:
         opens = f"{session.hours.opens_at.astimezone():%a %Y-%m-%d %H:%M}"
         yield f"  nothing is bought before {opens}, when the window {session.hours.window} opens"
@@ -71,6 +72,14 @@ def _unfinished_nights(session: Session) -> Iterator[str]:
             fetch = command("fetch", night.batch.name, database=session.database)
             yield f"    collects what is paid for, free of charge: {fetch}"
         yield f"    goes on with it: {again}"
+
+
+def _risk(session: Session, shown: Preview) -> Iterator[str]:
+    """What `on_doubt: resend` may cost at the worst."""
+    clips, cost = session.at_risk(shown)
+    if clips:
+        price = "" if cost is None else f": {summary.amount(cost, session.batch.currency)} more"
+        yield f"  risk on_doubt: resend looks at no balance: at most {plural(clips, 'clip')} may be paid twice{price}"
 
 
 def _some(made: Any) -> str:
@@ -251,6 +260,7 @@ def document(session: Session, shown: Preview, *, jobs: int) -> dict[str, Any]:
             "cost_again": _units(shown.cost_again),
             "currency": currency,
         },
+        "at_risk": _at_risk(session, shown),
         "uploads": {"files": shown.uploads, "bytes": shown.upload_bytes},
         "duration": _outlook(shown),
         "hours": _hours(session, shown),
@@ -272,6 +282,11 @@ def document(session: Session, shown: Preview, *, jobs: int) -> dict[str, Any]:
         ],
         "fits": {"clips": shown.fit.clips, "cost": _units(shown.fit.cost), "stopped_by": shown.fit.cap},
     }
+
+
+def _at_risk(session: Session, shown: Preview) -> dict[str, Any]:
+    clips, cost = session.at_risk(shown)
+    return {"clips": clips, "cost": _units(cost)}
 
 
 def has_work(shown: Preview) -> bool:

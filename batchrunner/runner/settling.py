@@ -154,11 +154,13 @@ class Settler:
                 board.unfound.remove(flight)
             elif not isinstance(outcome, answers.Missing):
                 return UNSEEN
+        resend = context.options.on_doubt == "resend"
+        if resend:
+            await self._hold_repeated()
         if not board.unfound:
             return UNSEEN
         books = await self._meter.books()
         control = await self._control(books.known)
-        resend = context.options.on_doubt == "resend"
         latest = await self._meter.read() if control is not None and not resend else None
         evidence = gather(
             [flight.job for flight in board.unfound],
@@ -202,6 +204,17 @@ class Settler:
             ):
                 board.purchases -= not flight.resumed
                 context.moved(flight.job, JobEvent.ABSENT, reason="absent", message="not bought: it is sent again")
+
+    async def _hold_repeated(self) -> None:
+        """Without a look at the balance nothing is sent a third time: a clip is paid twice at most, as the plan says."""
+        context, board = self._context, self._context.board
+        for flight in list(board.unfound):
+            attempts = await context.writer.run(context.store.attempts, flight.job.id)
+            own = [one for one in attempts if one.purchase_id == flight.job.purchase_id]
+            if any(one.outcome == JobEvent.ABSENT for one in own):
+                board.unfound.remove(flight)
+                why = "it was sent again once, and `on_doubt: resend` does that once"
+                await self._hold_one(flight, f"{self._at_stake(flight.job)}; {why}")
 
     async def _hold(self, why: str) -> None:
         """Nothing more can be learned in this run: what each may have cost, and what helps, goes with the job."""

@@ -57,6 +57,18 @@ def test_editing_a_finished_batch_buys_exactly_what_is_new(world: World, server:
     assert counts(planned(world, "--exit-code")) == {"jobs": 101, "changed": 1, "done": 100}
 
 
+def test_the_worst_that_a_resend_may_cost_is_told_before(world: World, serve: Callable[..., Server]) -> None:
+    world.manifest([{"prompt": "one"}, {"prompt": "two"}], prices=PRICES, on_doubt="resend")
+    told = world.batchrunner("plan", "batch.yaml").out
+    assert "at most 2 clips may be paid twice: 0.84 USD more" in told
+    assert planned(world)["at_risk"] == {"clips": 2, "cost": 0.84}
+    serve({"on": "submit", "do": "drop", "accept": False, "match": "one"})
+    assert world.run("--settle", "0").code == 11
+    assert planned(world)["at_risk"] == {"clips": 1, "cost": 0.42}
+    world.manifest([{"prompt": "one"}, {"prompt": "two"}], prices=PRICES)
+    assert "paid twice" not in world.batchrunner("plan", "batch.yaml").out
+
+
 def test_looking_writes_nothing_and_needs_nothing(world: World) -> None:
     picture(world.cwd / "first.png", "red")
     frames = {"first": "first.png"}

@@ -328,6 +328,16 @@ async def test_on_doubt_resend_needs_no_balance_but_a_lookup_that_works(world):
     assert "resend" in _absences(world, "job-003")[0]
 
 
+async def test_on_doubt_resend_sends_a_clip_twice_and_never_more_often(world):
+    world = world(*named(4))
+    world.provider.script.write("submit", "job-003", lost(sells=False), lost(sells=False))
+    assert (await world.run(settle=WINDOW, on_doubt="resend")).counts == {JobState.DONE: 3, JobState.IN_DOUBT: 1}
+    assert len(world.provider.tries("job-003")) == 2
+    assert "sent again once" in world.job("job-003").message
+    assert (await world.run(settle=WINDOW, on_doubt="resend")).counts[JobState.IN_DOUBT] == 1
+    assert len(world.provider.tries("job-003")) == 2
+
+
 async def test_on_doubt_resend_holds_where_the_lookup_does_not_work(world):
     world = world(*named(6))
     world.provider.knows_purchases = False
