@@ -121,7 +121,7 @@ def _loaded(request: RunRequest, environ: Mapping[str, str]) -> Iterator[tuple[L
     )
     with manifest as loaded:
         _check_selection(loaded, request)
-        borrows = request.emulator and loaded.manifest.prices is None and _is_capped(request, loaded)
+        borrows = request.emulator and loaded.manifest.prices is None
         if borrows:
             loaded = replace(loaded, manifest=replace(loaded.manifest, prices=emulator_prices()))
         elif _is_capped(request, loaded):

@@ -57,7 +57,7 @@ def rehearsal_of(
 
 
 def emulator_prices() -> Prices:
-    """What a rehearsal counts with when there is a budget and nobody gave prices."""
+    """What a rehearsal counts with when nobody gave prices."""
     from batchrunner.emulator.prices import MILLI_USD_PER_SECOND  # as above
 
     amounts = {key: 1000 * price for key, price in MILLI_USD_PER_SECOND.items()}

@@ -81,7 +81,7 @@ class Session:
     is_new: bool
     """Whether the database was made by this run."""
     borrows_prices: bool
-    """Whether a rehearsal counts with the emulator's prices because a budget needs some."""
+    """Whether a rehearsal counts with the emulator's prices, for want of others."""
     rehearsal: Rehearsal | None
     """What a run on the emulator would have been, once it has ended."""
     proof: ReplayProof | None

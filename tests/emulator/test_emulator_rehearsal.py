@@ -71,6 +71,11 @@ def states_of(folder: Path) -> dict[str, str]:
         return dict(connection.execute("select key, state from jobs"))
 
 
+def test_what_a_rehearsal_would_cost_is_told_before_too(batch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", str(batch), "--emulator"]) == 0
+    assert f"cost {JOBS * 0.42:.2f} USD by the emulator's own prices" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "scenario", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCENARIOS if name != "happy"]
 )
