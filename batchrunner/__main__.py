@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -9,6 +10,17 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from batchrunner.errors import BatchrunnerError, ExitCode, ManifestError
+
+_FILES = ("open files", "raise `ulimit -n`, or close other programs")
+SCARCE = {
+    errno.ENOMEM: ("memory", "close other programs, or ask for fewer clips at once (--max-in-flight)"),
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.EAGAIN: ("threads", "raise `ulimit -u`, or close other programs"),
+    errno.ENOSPC: ("space on its disk", "free some"),
+    errno.EDQUOT: ("space in your quota", "free some"),
+}
+"""What a machine can run out of, and what helps."""
 
 
 def main() -> None:
@@ -42,8 +54,28 @@ def main() -> None:
         say("stopped; what is recorded stays recorded, run the same command to go on", err=True)
         code = ExitCode.SIGINT
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug must not lose what people need to know
-        code = _bug(error)
+        code = _exhausted(error) or _bug(error)
     sys.exit(code)
+
+
+def _exhausted(error: Exception) -> ExitCode | None:
+    """This machine has no more of something, which is nobody's bug; None for any other error."""
+    from batchrunner.cli.words import say
+
+    lacking = SCARCE.get(error.errno or 0) if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        lacking = SCARCE[errno.ENOMEM]
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+        lacking = SCARCE[errno.EAGAIN]
+    if lacking is None:
+        return None
+    what, fix = lacking
+    say(
+        f"error: this machine has no {what} left; what is recorded stays recorded and nothing is bought twice\n"
+        f"  fix: {fix}, then run the same command",
+        err=True,
+    )
+    return ExitCode.STORAGE
 
 
 def _bug(error: BaseException) -> ExitCode:
