@@ -85,7 +85,8 @@ class OutputFolder:
         final, path = self._names_of(output, owner)
         try:
             make_folder(path.parent)
-            self._refuse_detour(path.parent)
+            if path.parent != self.root:
+                self._refuse_detour(path.parent)
             # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
             path.unlink(missing_ok=True)
             file = opened_new(path)

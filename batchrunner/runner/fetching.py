@@ -14,7 +14,7 @@ import anyio.to_thread
 from batchrunner import answers
 from batchrunner.errors import StorageError
 from batchrunner.media import clips
-from batchrunner.model import Clip
+from batchrunner.model import Clip, Job
 from batchrunner.outputs import Part
 from batchrunner.polling import backoff
 from batchrunner.runner.asking import poll
@@ -39,6 +39,8 @@ class Fetcher:
     def __init__(self, context: Context, canaries: Canaries) -> None:
         self._context = context
         self._canaries = canaries
+        self._recorded: list[Job] = []
+        self._forgetting = False
 
     async def fetch(self, flight: Flight) -> None:
         """Download one finished clip, verify it and record it, or arrange for the next try."""
@@ -64,7 +66,24 @@ class Fetcher:
         await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
         flight.job = context.moved(job, JobEvent.SAVED, clip=clip)
         await self._canaries.saved(job, clip)
-        await anyio.to_thread.run_sync(partial(context.outputs.recorded, job.output, owner=job.task_id or ""))
+        await self._forget(job)
+
+    async def _forget(self, job: Job) -> None:
+        """Take the second name from a clip that is recorded; those that come together share a thread."""
+        self._recorded.append(job)
+        if self._forgetting:
+            return
+        self._forgetting = True
+        try:
+            while jobs := list(self._recorded):
+                self._recorded.clear()
+                await anyio.to_thread.run_sync(self._unlink, jobs)
+        finally:
+            self._forgetting = False
+
+    def _unlink(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self._context.outputs.recorded(job.output, owner=job.task_id or "")
 
     async def locate(self, flight: Flight) -> None:
         """Ask for the URL of a finished clip: after a restart, or because the one we had is dead."""
@@ -107,28 +126,15 @@ class Fetcher:
     async def _download(self, flight: Flight) -> Clip:
         assert flight.url is not None
         with ExitStack() as kept:
-            transfer = Transfer(self._context, flight.job, flight.url, kept)
+            transfer = Transfer(self._context, flight.job, flight.url, kept, accept=partial(_accepted, flight.job))
             try:
-                return await self._accept(flight, await transfer.run())
+                return await transfer.run()
             except BadFile as bad:
                 flight.bad_files += 1
                 if flight.bad_files < BAD_FILE_TRIES or transfer.part is None:
                     raise
                 aside = await anyio.to_thread.run_sync(partial(transfer.part.set_aside, whole=bad.playable))
                 raise BadFile(f"{bad}; kept as {aside.name}") from None
-
-    async def _accept(self, flight: Flight, part: Part) -> Clip:
-        """Name the file only when it is the clip that was asked for."""
-        try:
-            facts = await anyio.to_thread.run_sync(clips.read, part.path)
-        except clips.NotAnMp4:
-            raise Gone from None  # a page in its place says nothing about the clip
-        except clips.NotAClip as wrong:
-            raise BadFile(str(wrong), playable=True) from None  # players may show more of it than we can judge
-        if differences := clips.mismatches(facts, flight.job.request):
-            raise BadFile("; ".join(differences), playable=True)
-        path = await anyio.to_thread.run_sync(part.publish)
-        return _clip(path, facts, size=part.size, sha256=part.sha256)
 
     async def _bad_file(self, flight: Flight, message: str) -> None:
         context = self._context
@@ -183,6 +189,19 @@ class Fetcher:
         wait = backoff(flight.failures, first=floor / 5, chance=context.chance.random())
         now = anyio.current_time()
         board.fly(flight, max(now + wait, flight.asked_at + floor))
+
+
+def _accepted(job: Job, part: Part) -> Clip:
+    """Name the file only when it is the clip that was asked for."""
+    try:
+        facts = clips.read(part.path)
+    except clips.NotAnMp4:
+        raise Gone from None  # a page in its place says nothing about the clip
+    except clips.NotAClip as wrong:
+        raise BadFile(str(wrong), playable=True) from None  # players may show more of it than we can judge
+    if differences := clips.mismatches(facts, job.request):
+        raise BadFile("; ".join(differences), playable=True)
+    return _clip(part.publish(), facts, size=part.size, sha256=part.sha256)
 
 
 def _clip(path: Path, facts: clips.ClipFacts, *, size: int | None = None, sha256: str | None = None) -> Clip:

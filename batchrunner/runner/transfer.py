@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -13,6 +15,8 @@ from batchrunner.polling import backoff
 from batchrunner.providers.base import Download, DownloadBroken, Rest
 from batchrunner.runner.context import Context
 from batchrunner.settings import MAX_CLIP_BYTES
+
+T = TypeVar("T")
 
 TRIES = 8
 """At one address, as long as there is something to go on with."""
@@ -41,19 +45,21 @@ class BadFile(Exception):
         self.playable = playable
 
 
-class Transfer:
+class Transfer(Generic[T]):
     """The download of one job's clip from one address. The part is left to `kept`."""
 
-    def __init__(self, context: Context, job: Job, url: str, kept: ExitStack) -> None:
+    def __init__(self, context: Context, job: Job, url: str, kept: ExitStack, *, accept: Callable[[Part], T]) -> None:
+        """`accept` says what the whole, durable part is; it runs in a thread, since it reads and names files."""
         self._context = context
         self._job = job
         self._url = url
         self._kept = kept
+        self._accept = accept
         self._rest: Rest | None = None
         self.part: Part | None = None
 
-    async def run(self) -> Part:
-        """The whole file, durable under its `.part` name; `NotNow`, `Gone` or `BadFile` when it cannot be had."""
+    async def run(self) -> T:
+        """What is said of the whole file, durable under its `.part` name; `NotNow`, `Gone` or `BadFile` without one."""
         for tries in range(1, TRIES + 1):
             try:
                 return await self._advance()
@@ -64,13 +70,16 @@ class Transfer:
             await anyio.sleep(backoff(tries, first=first, chance=self._context.chance.random()))
         raise AssertionError("the last try returns or raises")
 
-    async def _advance(self) -> Part:
+    async def _advance(self) -> T:
         async with self._context.provider.download(self._url, rest=self._rest) as download:
             self._check(download)
-            part = await self._place(download)
+            if self.part is None and (download.length or 0) > BUFFER:  # what finds no place is not fetched
+                await anyio.to_thread.run_sync(self._placed, download)
+            elif self.part is not None and download.status == 200:  # the whole file comes again
+                await anyio.to_thread.run_sync(self.part.restart)
             self._rest = None
-            await self._receive(download, part)
-            return part
+            last = await self._receive(download)
+        return await anyio.to_thread.run_sync(self._finish, download, last)
 
     def _check(self, download: Download) -> None:
         rest = self._rest
@@ -83,40 +92,45 @@ class Transfer:
         if download.status != 200:
             raise NotNow(download.error or f"HTTP {download.status}", answered=download.status is not None)
 
-    async def _place(self, download: Download) -> Part:
-        """Where the bytes go: a new part, the same one, or the same one emptied since the whole file comes again."""
-        outputs, job, part = self._context.outputs, self._job, self.part
-        if part is None:
-
-            def begun() -> Part:
-                outputs.make_room(download.length or 0)
-                return outputs.part(job.output, owner=job.task_id or "")
-
-            part = self.part = self._kept.enter_context(await anyio.to_thread.run_sync(begun))
-        elif download.status == 200:
-            await anyio.to_thread.run_sync(part.restart)
-        return part
-
-    async def _receive(self, download: Download, part: Part) -> None:
+    async def _receive(self, download: Download) -> bytearray:
+        """Write what comes, but for the last bytes, which are returned: most clips need one thread in all."""
         buffer = bytearray()
         try:
             async for chunk in download.chunks:
                 buffer += chunk
-                if part.size + len(buffer) > MAX_CLIP_BYTES:
+                if self._size + len(buffer) > MAX_CLIP_BYTES:
+                    await anyio.to_thread.run_sync(self._placed, download)  # its beginning may be kept
                     raise BadFile(f"it is larger than {MAX_CLIP_BYTES >> 30} GiB")
                 if len(buffer) >= BUFFER:
-                    await anyio.to_thread.run_sync(part.write, bytes(buffer))
+                    await anyio.to_thread.run_sync(self._write, download, bytes(buffer))
                     buffer.clear()
         except DownloadBroken as broken:
-            await anyio.to_thread.run_sync(part.write, bytes(buffer))
-            if download.etag is not None and part.size:
-                self._rest = Rest(start=part.size, length=download.length, etag=download.etag)
+            await anyio.to_thread.run_sync(self._write, download, bytes(buffer))
+            if download.etag is not None and self._size:
+                self._rest = Rest(start=self._size, length=download.length, etag=download.etag)
             raise NotNow(str(broken)) from None
-        if download.length is not None and part.size + len(buffer) != download.length:
+        if download.length is not None and self._size + len(buffer) != download.length:
             raise NotNow("cut short")
+        return buffer
 
-        def finish() -> None:
-            part.write(bytes(buffer))
-            part.sync()
+    @property
+    def _size(self) -> int:
+        return 0 if self.part is None else self.part.size
 
-        await anyio.to_thread.run_sync(finish)
+    def _placed(self, download: Download) -> Part:
+        """Where the bytes go: the part that was begun, or a new one."""
+        if self.part is None:
+            outputs, job = self._context.outputs, self._job
+            outputs.make_room(download.length or 0)
+            self.part = self._kept.enter_context(outputs.part(job.output, owner=job.task_id or ""))
+        return self.part
+
+    def _write(self, download: Download, content: bytes) -> Part:
+        part = self._placed(download)
+        part.write(content)
+        return part
+
+    def _finish(self, download: Download, last: bytearray) -> T:
+        part = self._write(download, bytes(last))
+        part.sync()
+        return self._accept(part)
