@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 import anyio
@@ -34,6 +34,9 @@ QUERY_BACKOFF, QUERY_BACKOFF_CAP = 10.0, 120.0
 """Seconds to hold all questions after a 429 that does not say how long (API facts §1)."""
 
 
+RETRY_PAUSE, RETRY_PAUSE_CAP = 60.0, 900.0
+"""Seconds to wait before a clip is bought again by itself: what failed it is rarely over at once, and a provider in trouble
+takes, and gives back, the price of each try."""
 AGAIN = "bought again by the manifest's `retry`:"
 """How a job's history names what no person ordered."""
 
@@ -218,7 +221,9 @@ class Asker:
             if tried >= allowed or not job.wanted:
                 return ""
             note = f"{AGAIN} {tried + 1} of {allowed} after {reason}"
-            store.record_retried(job.id, note=note, now=now)
+            pause = backoff(tried + 1, first=RETRY_PAUSE, cap=RETRY_PAUSE_CAP, chance=self._context.chance.random())
+            not_before = now + timedelta(seconds=self._context.limits.lasting(pause))
+            store.record_retried(job.id, note=note, not_before=not_before, now=now)
         return note
 
     async def _missing(self, flight: Flight, now: float) -> None:

@@ -66,7 +66,7 @@ class Transitions(Protocol):
     def record_cancelled(self, job_id: int, *, note: str, now: datetime) -> bool:
         """pending -> cancelled: it is not sent."""
 
-    def record_retried(self, job_id: int, *, note: str, now: datetime) -> bool:
+    def record_retried(self, job_id: int, *, note: str, not_before: datetime | None = None, now: datetime) -> bool:
         """failed or cancelled -> pending, as a new purchase; what the old one cost stays as it was booked."""
 
     def record_reopened(self, job_id: int, *, note: str, now: datetime) -> bool:

@@ -95,8 +95,9 @@ class Verbs(ABC):
     def record_cancelled(self, job_id: int, *, note: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.CANCELLED, now=now, note=note, reason=JobEvent.CANCELLED.value, message=note)
 
-    def record_retried(self, job_id: int, *, note: str, now: datetime) -> bool:
-        return self._move(job_id, JobEvent.RETRIED, now=now, note=note, purchase_id=None, **UNSENT)
+    def record_retried(self, job_id: int, *, note: str, not_before: datetime | None = None, now: datetime) -> bool:
+        changes: dict[str, Any] = {**UNSENT, "purchase_id": None, "not_before": not_before}
+        return self._move(job_id, JobEvent.RETRIED, now=now, note=note, **changes)
 
     def record_rejected(self, job_id: int, *, reason: str, message: str, now: datetime) -> bool:
         return self._move(job_id, JobEvent.REJECTED, now=now, reason=reason, message=message)

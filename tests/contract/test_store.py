@@ -984,8 +984,9 @@ def test_a_retry_is_another_purchase_and_forgets_nothing_that_was_paid(store, pa
         assert VERBS[event](store, job_id)
     before = store.job(job_id)
     money = store.money(batch_id)
-    assert store.record_retried(job_id, note=WORDS, now=LATER)
-    job = store.job(job_id)
+    assert store.record_retried(job_id, note=WORDS, not_before=LATER + timedelta(minutes=1), now=LATER)
+    assert store.sendable(batch_id, now=LATER, limit=9) == []
+    (job,) = store.sendable(batch_id, now=LATER + timedelta(minutes=1), limit=9)
     assert (job.purchase_id, job.task_id, job.expires_at, job.reason, job.message) == (None, None, None, None, None)
     assert (job.attempts, job.price) == (before.attempts, before.price)
     assert store.money(batch_id) == money

@@ -11,6 +11,7 @@ from world import HOUR, assert_has_its_clip, gaps, named
 from batchrunner.errors import ExitCode
 from batchrunner.events import Held, JobProgress
 from batchrunner.report.summary import exit_code
+from batchrunner.runner.asking import RETRY_PAUSE
 from batchrunner.runner.board import Stop
 from batchrunner.settings import Limits, Rate
 from batchrunner.states import JobState
@@ -72,6 +73,10 @@ async def test_a_failed_task_is_bought_again_as_often_as_the_manifest_says(world
     assert [(one.charge, one.price) for one in world.store.attempts(1)] == [("released", 100)] * 2 + [("spent", 100)]
     notes = [moment.note for moment in world.store.history(1) if moment.event == "retried"]
     assert notes[-1] == "bought again by the manifest's `retry`: 2 of 2 after task_failed"
+    _, second, third = (post.at for post in world.provider.posts("a"))
+    refused = world.provider.polls("a")
+    assert second - refused[0] >= RETRY_PAUSE / 2, "a provider in trouble gets a pause"
+    assert third - refused[1] >= RETRY_PAUSE, "and then a longer one"
 
 
 @pytest.mark.parametrize(("times", "message"), [(3, "it failed"), (1, "content policy violation")])
