@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batchrunner import app, request, takes
+from batchrunner.cli.advice import command as following
 from batchrunner.cli.advice import run_again
 from batchrunner.cli.consent import consent
 from batchrunner.cli.params import database_option, jobs_argument
@@ -15,7 +16,7 @@ from batchrunner.cli.words import plural, say
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.model import Job, WantedJob
 from batchrunner.plan import billed_seconds, purchases
-from batchrunner.states import FINAL
+from batchrunner.states import FINAL, JobState
 from batchrunner.store.base import Store
 
 
@@ -29,7 +30,7 @@ from batchrunner.store.base import Store
 def command(
     words: tuple[str, ...], count: int, prompt: str | None, note: str, yes: bool, database: Path | None
 ) -> ExitCode:
-    """Buy more takes of JOBs (keys or globs) that have ended, as jobs KEY/t2, KEY/t3, …: the next `run` sends them.
+    """Buy more takes of JOBs (keys or globs) that are done, as jobs KEY/t2, KEY/t3, …: the next `run` sends them.
 
     They belong to you and not to the manifest: `run` keeps them whatever it says, until you cancel them.
     """
@@ -40,6 +41,12 @@ def command(
             raise UsageError(
                 f"{', '.join(open_jobs[:5])} has not ended yet: another take is for what was seen; nothing was changed",
                 fix=run_again(found.batch, database),
+            )
+        if clipless := [job.key for job in found.jobs if job.state is not JobState.DONE]:
+            raise UsageError(
+                f"{', '.join(clipless[:5])} has no clip: another take is for what was seen; nothing was changed",
+                fix=f"{following('retry', found.batch.name, clipless[0], database=database)} buys the same again; "
+                "for another prompt, edit the manifest",
             )
         made = _takes(store, found.batch.id, found.jobs, count, prompt)
         wanted = [take for _, several in made for take in several]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import books
 from .world import Server, World
 
@@ -65,3 +67,26 @@ def test_what_has_not_ended_is_not_rerolled(world: World, server: Server) -> Non
     refused = world.batchrunner("reroll", "b", "--yes")
     assert refused.code == 2
     assert "b has not ended yet" in refused.text
+
+
+def test_a_failed_take_can_be_dropped_and_what_failed_is_not_rerolled(
+    world: World, serve: Callable[..., Server]
+) -> None:
+    """Otherwise a batch would end with 3 for ever: what no manifest asks for can be edited nowhere."""
+    refused = {"code": "content_policy_violation", "message": "refused"}
+    server = serve({"on": "poll", "do": "fail", "match": "bad", "error": refused, "times": 0})
+    world.manifest([{"id": "a", "prompt": "prompt a"}])
+    world.run()
+    assert world.batchrunner("reroll", "a", "--prompt", "bad", "--yes").code == 0
+    assert world.run().code == world.run().code == 3
+
+    again = world.batchrunner("reroll", "a/t2", "--yes")
+    assert again.code == 2
+    assert "has no clip" in again.err
+    assert "batchrunner retry batch a/t2" in again.err
+    dropped = world.batchrunner("cancel", "a/t2")
+
+    assert dropped.code == 0, dropped.text
+    assert "1 failed take dropped" in dropped.out
+    assert world.run().code == 0
+    assert len(server.ledger) == 2
