@@ -32,6 +32,7 @@ class By(StrEnum):
 
 UNTAGGED = "(no tag)"
 BOUGHT_AGAIN = "bought again"
+DISCARDED = "discarded"
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ def reason(entry: LedgerEntry) -> str:
         return BOUGHT_AGAIN if entry.charge == "spent" else entry.outcome
     if entry.state in LOST:
         return entry.reason or entry.state.value
+    if is_discarded(entry):
+        return DISCARDED
     return entry.outcome if entry.charge == "released" else entry.state.value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,9 @@ from batchrunner.model import LedgerEntry
 from batchrunner.report import summary
 
 SUMS = ("spent", "committed", "in_doubt", "released", "discarded")
+HEADS = dict(zip(SUMS, ("spent", "running", "in doubt", "returned", "discarded"), strict=True))
+BILLED = ("720P", "720P+Sound", "1080P", "1080P+Sound")
+"""Billing keys that have a column in every CSV, whatever was bought: what reads it may count on them."""
 ENTRY = (
     "batch",
     "key",
@@ -76,8 +79,8 @@ def _sums(rows: list[Sum], totals: list[Sum], by: By, form: str) -> Iterator[str
         document |= {"rows": [_record(row) for row in rows], "total": [_record(row) for row in totals]}
         yield json.dumps(document, ensure_ascii=False) + "\n"
         return
-    keys = sorted({key for row in rows for key in row.seconds})
     if form == "csv":
+        keys = [*BILLED, *sorted({key for row in rows for key in row.seconds} - {*BILLED})]
         yield tables.csv_line([by.value, "currency", "attempts", *SUMS, "unpriced", *(f"{key} s" for key in keys)])
         for row in rows:
             record = _record(row)
@@ -90,8 +93,11 @@ def _sums(rows: list[Sum], totals: list[Sum], by: By, form: str) -> Iterator[str
         yield "nothing was bought\n"
         return
     several = totals if len(rows) > 1 or len(totals) > 1 else []
-    head = (by.value, "clips", "spent", "running", "in doubt", "returned", "discarded", "billed")
-    yield tables.table(head, [_cells(row) for row in [*rows, *several]])
+    told = [name for name in SUMS if name == "spent" or any(getattr(row, name) for row in totals)]
+    head = (by.value, "clips", *(HEADS[name] for name in told), "billed")
+    yield tables.table(head, [_cells(row, told) for row in [*rows, *several]], firm=head[:-1])
+    if by is By.TAG and sum(row.attempts for row in rows) > sum(row.attempts for row in totals):
+        yield "a clip with several tags is in the row of each, and once in all\n"
     if any(row.unpriced for row in totals):
         yield "billed without a price: write `prices` into the manifest, or see: batchrunner cost --calibrate\n"
 
@@ -102,10 +108,10 @@ def _record(row: Sum) -> dict[str, Any]:
     return head | amounts | {"unpriced": row.unpriced, "seconds": row.seconds}
 
 
-def _cells(row: Sum) -> list[str]:
-    amounts = [getattr(row, name) for name in SUMS]
-    priced = any(amounts) or not row.unpriced
-    shown = [summary.amount(one, row.currency) if one else "-" for one in amounts] if priced else ["?"] * len(SUMS)
+def _cells(row: Sum, told: Sequence[str]) -> list[str]:
+    amounts = [getattr(row, name) for name in told]
+    priced = any(getattr(row, name) for name in SUMS) or not row.unpriced
+    shown = [summary.amount(one, row.currency) if one else "-" for one in amounts] if priced else ["?"] * len(told)
     billed = " · ".join(f"{key} {total} s" for key, total in sorted(row.seconds.items()))
     return [row.name, str(row.attempts), *shown, billed or "-"]
 

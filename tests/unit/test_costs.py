@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchrunner.costs import By, is_discarded, reason, settled, sums
 from batchrunner.model import LedgerEntry
@@ -55,6 +57,8 @@ def test_every_purchase_is_in_one_column():
         (replace(REFUNDED, is_last=False, state=JobState.DONE), "task_failed", 0),
         (replace(DONE, state=JobState.FAILED, reason="expired"), "expired", 100),
         (replace(DONE, is_last=False), "bought again", 100),
+        (replace(DONE, is_rerolled=True), "discarded", 100),
+        (replace(DONE, wanted=False), "discarded", 100),
     ],
 )
 def test_what_became_of_a_purchase(entry, word, came_to):
@@ -86,6 +90,42 @@ def test_sums_are_made_by_what_is_asked_for(by, names):
     rows, (total,) = sums([DONE, replace(DONE, tags=(), billing_key="1080P")], by)
     assert [row.name for row in rows] == names
     assert total.attempts == 2
+
+
+COLUMNS = ("attempts", "spent", "committed", "in_doubt", "released", "discarded", "unpriced")
+
+
+@given(
+    st.lists(
+        st.builds(
+            replace,
+            st.sampled_from([DONE, RUNNING, DOUBT, REFUNDED]),
+            batch=st.sampled_from("ab"),
+            price=st.none() | st.integers(0, 10**9),
+            currency=st.sampled_from(["USD", "CNY", None]),
+            billing_key=st.sampled_from(["720P", "1080P+Sound"]),
+            day=st.sampled_from([date(2026, 11, 21), date(2026, 11, 22)]),
+            tags=st.sampled_from([(), ("t",), ("t", "u")]),
+            wanted=st.booleans(),
+            is_last=st.booleans(),
+            is_rerolled=st.booleans(),
+        ),
+        max_size=8,
+    )
+)
+def test_each_view_comes_to_the_same(entries):
+    """Whatever the rows are by, they come to the total of each currency; only a clip with two tags is in two of them."""
+    totals = {by: {one.currency: one for one in sums(entries, by)[1]} for by in By if by is not By.ATTEMPT}
+    for by, found in totals.items():
+        assert {name: replace(one, seconds={}) for name, one in found.items()} == {
+            name: replace(one, seconds={}) for name, one in totals[By.BATCH].items()
+        }
+        if by is By.TAG:
+            continue
+        for currency, total in found.items():
+            rows = [row for row in sums(entries, by)[0] if row.currency == currency]
+            for column in COLUMNS:
+                assert sum(getattr(row, column) for row in rows) == getattr(total, column)
 
 
 def test_currencies_are_never_added():
