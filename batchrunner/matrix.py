@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from batchrunner.states import JobState
 
-VERSION = 2
+VERSION = 3
 """Grows with every change of a verdict, so that what is stored can be read with the table that decided."""
 
 
@@ -76,6 +76,11 @@ QUOTA = re.compile(
     r"insufficient|quota|arrears|\b110[012]\b|depleted|payment_required|balance(?!r)|余额|欠费|额度|resource pack",
     re.IGNORECASE,
 )
+QUOTA_CODE = re.compile(
+    r"^(insufficient_\w*quota|quota_not_enough|payment_required|pre_consume_token_quota_failed|110[012])\b",
+    re.IGNORECASE,
+)
+"""The same where a message may speak of anything: only the code, which comes first, is believed."""
 CONTENT = re.compile(
     r"content[_ -]?policy|policy_violation|moderation|sensitive|risk control|\b130[01]\b|safety|审核|违规|敏感|风控",
     re.IGNORECASE,
@@ -175,6 +180,8 @@ RULES: tuple[Rule, ...] = (
         "R20w", f"400 422 {_REFUSING}", _V.ACCOUNT_STOP, "config",
         "what stands before the API refuses, as it would every job", when="without an error of the API", wordless=True,
     ),
+    _rule("R20q", "400", _V.ACCOUNT_STOP, "quota", f"{_SHARED}the balance is too low", says=QUOTA_CODE,
+          when="quota, by its code"),
     _rule("R20c", "400", _V.REFUSED, "content_policy", "refused for its content", says=CONTENT, when="content policy"),
     _rule("R20", "400", _V.REFUSED, "invalid_request", "refused for what it asks"),
     _rule("R21q", "401", _V.ACCOUNT_STOP, "quota", f"{_SHARED}the key is drained", says=QUOTA, when="quota"),
