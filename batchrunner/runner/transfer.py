@@ -121,7 +121,7 @@ class Transfer(Generic[T]):
         """Where the bytes go: the part that was begun, or a new one."""
         if self.part is None:
             outputs, job = self._context.outputs, self._job
-            outputs.make_room(download.length or 0)
+            outputs.make_room(min(download.length or 0, MAX_CLIP_BYTES))  # more is never written, whatever is announced
             self.part = self._kept.enter_context(outputs.part(job.output, owner=job.task_id or ""))
         return self.part
 

@@ -220,6 +220,14 @@ async def test_a_file_that_is_too_large_three_times_is_bad(world, monkeypatch):
     assert [path.name for path in world.outputs.root.iterdir()] == ["a.mp4.bad"]
 
 
+async def test_an_announced_length_that_is_absurd_is_no_full_disk(world):
+    world = world("a", "b")
+    world.provider.script.write("download", "a", File(length=10**15))
+    outcome = await world.run()
+    assert outcome.stops == set()
+    assert outcome.counts == {JobState.DONE: 2}
+
+
 async def test_a_clip_that_would_fill_the_disk_is_not_begun_and_nothing_more_is_bought(world, monkeypatch):
     world = world(*named(20), limits=Limits(max_in_flight=4))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000, total=1000))
