@@ -14,13 +14,13 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from batchrunner import answers
 from batchrunner.errors import SEVERITY, BatchrunnerError, ExitCode, LockedError
 from batchrunner.model import Balance
 from batchrunner.providers.base import Exchange
 from batchrunner.providers.http import checked_base_url, checked_key
+from batchrunner.providers.proxies import proxies
 from batchrunner.settings import API_BASE_URL
 from batchrunner.store.connect import faults_in
 from batchrunner.store.lock import DatabaseLock
@@ -30,7 +30,6 @@ FEW_FILES = 256
 SKEW = 60.0
 """Seconds that this machine's clock may differ from the server's before it is worth a word."""
 LIBRARIES = {"av": "av", "PIL": "pillow", "httpx": "httpx", "sqlite_utils": "sqlite-utils"}
-PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 class Level(StrEnum):
@@ -87,18 +86,8 @@ def _address(environ: Mapping[str, str]) -> Finding:
 
 
 def _proxies(environ: Mapping[str, str]) -> Iterator[Finding]:
-    for name in PROXIES:
-        if value := environ.get(name) or environ.get(name.lower()):
-            yield Finding(name="proxy", text=f"{name} leads over {_host(value)}", level=Level.NOTE)
-
-
-def _host(address: str) -> str:
-    """A proxy's host and port; a user and a password stay where they are."""
-    with suppress(ValueError):
-        parts = urlsplit(address if "//" in address else f"//{address}")
-        if parts.hostname:
-            return parts.hostname + (f":{parts.port}" if parts.port else "")
-    return "an address that cannot be read"
+    for name, host in proxies(environ):
+        yield Finding(name="proxy", text=f"{name} leads over {host}", level=Level.NOTE)
 
 
 def _space(database: Path) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ from batchrunner.nights import Unfinished
 from batchrunner.outputs import OutputFolder, size_of
 from batchrunner.preview import Landing, Preview, Priced
 from batchrunner.process import Watchdog, ensure_files
+from batchrunner.providers import proxies
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
 from batchrunner.report import summary
@@ -38,7 +39,7 @@ from batchrunner.run_request import RunRequest
 from batchrunner.runner.board import Stop
 from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
-from batchrunner.settings import ASSET_LIFETIME, Limits
+from batchrunner.settings import API_BASE_URL, ASSET_LIFETIME, Limits
 from batchrunner.states import JobState
 from batchrunner.store.base import Comparison, Planned, Purchases, Store
 
@@ -96,6 +97,12 @@ class Session:
         """Whether there is anything to send, to collect or to look up."""
         buys = self.plan.to_send and self.hours.opens_at is None
         return bool(buys or self.plan.collecting or (self.plan.in_doubt and self.request.settle))
+
+    @property
+    def proxy(self) -> tuple[str, str] | None:
+        """The variable that names the proxy which requests go over, and its host; None when they go straight."""
+        base_url = self.environ.get("TOAPIS_BASE_URL") or API_BASE_URL
+        return None if self.request.emulator else proxies.over(base_url, self.environ)
 
     @property
     def caps(self) -> Caps:

@@ -11,7 +11,7 @@ import click
 from batchrunner import doctor, operations, replay
 from batchrunner.cli.advice import command as following
 from batchrunner.cli.consent import consent
-from batchrunner.cli.params import database_option
+from batchrunner.cli.params import database_option, no_proxy_option
 from batchrunner.cli.words import printable, put, say
 from batchrunner.errors import ExitCode
 from batchrunner.settings import POLL_FLOOR
@@ -28,6 +28,7 @@ MARKS = {doctor.Level.OK: "âœ“", doctor.Level.NOTE: "!", doctor.Level.WRONG: "âœ
 @click.option("--yes", is_flag=True, help="Buy it without asking.")
 @click.option("--every", type=click.FloatRange(min=0.05), default=POLL_FLOOR, hidden=True)
 @database_option
+@no_proxy_option
 def command(
     online: bool, as_json: bool, prove_replay: bool, yes: bool, every: float, database: Path | None
 ) -> ExitCode:

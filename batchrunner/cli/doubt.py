@@ -15,7 +15,7 @@ from batchrunner import app, operations
 from batchrunner.cli.advice import command as following
 from batchrunner.cli.advice import run_again, ways
 from batchrunner.cli.consent import consent
-from batchrunner.cli.params import database_option, jobs_argument
+from batchrunner.cli.params import database_option, jobs_argument, no_proxy_option
 from batchrunner.cli.words import plural, printable, put, say
 from batchrunner.doubts import Doubt, Examination, Verdict, doubts
 from batchrunner.errors import ExitCode, UsageError
@@ -39,6 +39,7 @@ def command() -> None:
 @command.command("list")
 @jobs_argument()
 @database_option
+@no_proxy_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def list_(words: tuple[str, ...], database: Path | None, as_json: bool) -> ExitCode:
     """What is in doubt, with everything that finds it in the provider's console. It only reads."""
@@ -109,6 +110,7 @@ def _record(one: Doubt, now: datetime, window: float) -> dict[str, Any]:
 @command.command()
 @jobs_argument()
 @database_option
+@no_proxy_option
 def check(words: tuple[str, ...], database: Path | None) -> ExitCode:
     """Look every purchase in doubt up at the provider, and say what that proves. It costs nothing and changes nothing."""
     with operations.open_doubts(database, words, environ=os.environ) as desk:
@@ -128,6 +130,7 @@ def check(words: tuple[str, ...], database: Path | None) -> ExitCode:
 @command.command()
 @jobs_argument()
 @database_option
+@no_proxy_option
 def resolve(words: tuple[str, ...], database: Path | None) -> ExitCode:
     """Apply what `check` can prove, and nothing else: tasks that the provider knows are taken over."""
     with operations.open_doubts(database, words, environ=os.environ) as desk:

@@ -12,7 +12,7 @@ from batchrunner import operations
 from batchrunner.cli import progress
 from batchrunner.cli.advice import command as following
 from batchrunner.cli.advice import run_again
-from batchrunner.cli.params import database_option, jobs_argument
+from batchrunner.cli.params import database_option, jobs_argument, no_proxy_option
 from batchrunner.cli.words import plural, say, shown
 from batchrunner.collection import Collection, Wanted, exit_code
 from batchrunner.errors import ExitCode
@@ -30,6 +30,7 @@ SHOWN = 5
 @click.option("--note", default="fetched by hand", show_default=True, help="Your words, for the jobs' history.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 @database_option
+@no_proxy_option
 def command(
     words: tuple[str, ...], failed: bool, out: Path | None, note: str, mode: str, database: Path | None
 ) -> ExitCode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import click
 
 from batchrunner import moments
+from batchrunner.providers.proxies import forget
 
 
 class Duration(click.ParamType[timedelta]):
@@ -100,6 +102,21 @@ database_option = click.option(
     "database",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The database [.batchrunner/batchrunner.db].",
+)
+
+
+def _without_proxies(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    if given:
+        forget(os.environ)
+
+
+no_proxy_option = click.option(
+    "--no-proxy-env",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_without_proxies,
+    help="Go without the proxies that the environment names.",
 )
 set_option = click.option(
     "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a parameter or a variable, above the manifest."

@@ -24,6 +24,7 @@ from batchrunner.cli.params import (
     date_option,
     deadline_option,
     max_duration_option,
+    no_proxy_option,
     only_option,
     redo_option,
     set_option,
@@ -56,6 +57,7 @@ class RunCommand(click.Command):
 @click.option("-p", "--prompt", "prompts", multiple=True, metavar="TEXT", help="A clip of this prompt; no manifest.")
 @set_option
 @database_option
+@no_proxy_option
 @click.option("--out", type=click.Path(path_type=Path), help="Where clips go [output.dir of the manifest].")
 @click.option("--yes", is_flag=True, help="Buy without asking.")
 @click.option("--emulator", metavar="[=SCENARIO]", help=REHEARSE)

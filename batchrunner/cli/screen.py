@@ -40,6 +40,8 @@ def lines(session: Session, shown: Preview) -> Iterator[str]:
     yield f"{session.batch.name}  {session.request.source}  at {session.batch.endpoint}"
     if session.is_new and not session.request.emulator:
         yield f"  new database {session.database}: it knows nothing bought elsewhere"
+    if (bought.clips or made.collecting) and (way := session.proxy) is not None:
+        yield f"  over the proxy {way[1]}, which {way[0]} names; --no-proxy-env goes without"
     counted = (
         ("+", bought.clips, "to send"),
         ("=", made.done, "done"),

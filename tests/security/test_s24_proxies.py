@@ -1,48 +1,51 @@
-"""S24: the environment's proxies are used for the provider, and their passwords are told to nobody else."""
-
-import socket
-import threading
+"""S24: a proxy of the environment is named before anything goes over it, never with its password, and can be left out."""
 
 import pytest
 
-from batchrunner.providers.http import HttpClient
+from batchrunner.cli.main import run
+from batchrunner.errors import UsageError
+from batchrunner.providers.proxies import forget, over, proxies
+
+PROXY = "http://user:pass-word@proxy.example:3128"
+API = "https://toapis.com"
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
+@pytest.mark.parametrize(
+    ("environ", "way"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": PROXY}, ("HTTPS_PROXY", "proxy.example:3128")),
+        ({"https_proxy": PROXY}, ("HTTPS_PROXY", "proxy.example:3128")),
+        ({"ALL_PROXY": "socks5://proxy.example"}, ("ALL_PROXY", "proxy.example")),
+        ({"HTTP_PROXY": PROXY}, None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, None),
+        ({"HTTPS_PROXY": PROXY, "no_proxy": "localhost, .toapis.com"}, None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "apis.com"}, ("HTTPS_PROXY", "proxy.example:3128")),
+        ({"HTTPS_PROXY": "http://[broken"}, ("HTTPS_PROXY", "an address that cannot be read")),
+    ],
+)
+def test_which_proxy_a_request_goes_over(environ, way):
+    assert over(API, environ) == way
+    assert over("http://127.0.0.1:8000", environ) is None
 
 
-@pytest.fixture
-def proxy(monkeypatch):
-    """Refuses one CONNECT; yields what it was asked."""
-    asked = []
-
-    def serve():
-        with listener.accept()[0] as connection:
-            asked.append(connection.recv(65536))
-            connection.sendall(b"HTTP/1.1 407 Who are you\r\nX-Said: user:canary-pw\r\nContent-Length: 0\r\n\r\n")
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        for name in ("HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "all_proxy", "no_proxy", "https_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HTTPS_PROXY", f"http://user:canary-pw@127.0.0.1:{listener.getsockname()[1]}")
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield asked
-        thread.join()
+def test_all_of_them_are_forgotten_in_either_spelling():
+    environ = {"HTTPS_PROXY": PROXY, "all_proxy": PROXY, "http_proxy": PROXY, "HOME": "/home/a"}
+    forget(environ)
+    assert (list(proxies(environ)), environ["HOME"]) == ([], "/home/a")
+    assert over(API, {**environ, "HTTPS_PROXY": PROXY}) is None
 
 
-@pytest.mark.parametrize("what", ["submit", "download"])
-async def test_a_proxy_that_refuses_is_named_and_nothing_else(proxy, what):
-    async with HttpClient("https://toapis.com", "sk-canary-0123456789") as http:
-        if what == "submit":
-            found = await http.submit("/v1/videos/generations", b"{}")
-            assert found.body_started is False
-        else:
-            async with http.download("https://files.toapis.com/a.mp4?sig=canary-sig") as found:
-                pass
-    assert (found.status, found.error) == (None, "ProxyError")
-    assert "canary" not in repr(found)
-    assert b"sk-canary" not in proxy[0]
-    assert b"canary-sig" not in proxy[0]
+@pytest.mark.parametrize("without", [False, True])
+def test_a_plan_names_the_proxy_and_a_run_can_go_without(without, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("TOAPIS_API_KEY", "sk-canary-0123456789")
+    monkeypatch.delenv("TOAPIS_BASE_URL", raising=False)
+    (tmp_path / "m.yaml").write_text("version: 1\njobs: [{prompt: a}]\n")
+    with pytest.raises(UsageError):  # without a terminal nobody says yes: nothing is sent
+        run(["run", "m.yaml", *["--no-proxy-env"] * without])
+    shown = "".join(capsys.readouterr())
+    assert ("over the proxy proxy.example:3128, which HTTPS_PROXY names" in shown) is not without
+    assert "pass-word" not in shown
