@@ -376,12 +376,7 @@ _TABLE: tuple[Fault, ...] = (
     _fate("no_url", Aspect.RESULT, "completed without a URL for a while", seconds=120),
     _fate("no_url_ever", Aspect.RESULT, "completed, and never a URL"),
     _fate("expired_url", Aspect.RESULT, "completed with a URL that has expired"),
-    _fate(
-        "url_dead_at_first",
-        Aspect.RESULT,
-        "a URL handed out soon after completion is dead, a later one is good",
-        seconds=60,
-    ),
+    _fate("url_dead_at_first", Aspect.RESULT, "a URL soon after completion is dead, a later one good", seconds=60),
     # whether it can be found
     _fate("task_404", Aspect.FINDING, "not found for a while after it was bought", seconds=60),
     _fate("never_stored", Aspect.FINDING, "bought, and never found by anybody"),
@@ -392,6 +387,7 @@ _TABLE: tuple[Fault, ...] = (
     _spoil("file_wrong_length", "wrong_length", "a Content-Length that promises more than comes"),
     _spoil("file_html", "html", "200 with an HTML page"),
     _spoil("file_wrong_clip", "wrong_clip", "another clip: wrong shape and length"),
+    _spoil("last_frame_ignored", "last_frame_ignored", "of a pair, a clip of the first frame alone"),
     _on((Stage.DOWNLOAD,), "file_cut", "the connection dies in the middle of the file", Break(how=How.CUT)),
     _on((Stage.DOWNLOAD,), "file_stalls", "half of the file, then silence", Break(how=How.STALL), seconds=300),
 )

@@ -123,8 +123,9 @@ async def _spoilt(how: str, whole: Response, request: Request, relay: Relay, ent
         return HTMLResponse(PAGE)
     if how == "wrong_length":
         return Cut(request, whole, relay, promise=PROMISED)
-    if how == "wrong_clip" and entry is not None:
-        path = await to_thread.run_sync(relay.workshop.wrong_clip, entry)
+    if how in ("wrong_clip", "last_frame_ignored") and entry is not None:
+        made = relay.workshop.wrong_clip if how == "wrong_clip" else relay.workshop.without_last_frame
+        path = await to_thread.run_sync(made, entry)
         return FileResponse(path, media_type="video/mp4", stat_result=path.stat())
     _start, body = await captured(whole, request)
     return Response(body[: len(body) // 2], media_type="video/mp4")

@@ -132,6 +132,11 @@ class Workshop:
             )
         )
 
+    def without_last_frame(self, entry: Entry) -> Path:
+        """The clip of a task as if it had been given no more than a first frame."""
+        spec = self._spec(entry)
+        return self._file(replace(spec, images=spec.images[:1]))
+
     def _file(self, spec: ClipSpec) -> Path:
         path = self._path(spec)
         if path.exists():

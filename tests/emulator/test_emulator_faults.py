@@ -388,6 +388,18 @@ class TestFiles:
             assert rehearsal.ledger["submissions"][0]["faults"] == list(names)
             rehearsal.check_books(accepted=1)
 
+    def test_a_last_frame_that_is_ignored(self, png: Callable[[str], bytes]) -> None:
+        with rehearsing({"name": "last_frame_ignored", "first": 1}) as rehearsal:
+            sent = [{"file": (f"{colour}.png", png(colour), "image/png")} for colour in ("red", "blue")]
+            answers = [rehearsal.http.post("/v1/uploads/images", files=files).json() for files in sent]
+            urls = [answer["data"]["url"] for answer in answers]
+            pair = rehearsal.bought(image_urls=urls)
+            rehearsal.emulator.relay.workshop.wait()
+            ignored, whole = (rehearsal.download(pair).content for _ in range(2))
+            alone = rehearsal.bought(image_urls=urls[:1], client_business_id="alone")
+            rehearsal.emulator.relay.workshop.wait()
+            assert rehearsal.download(alone).content == ignored != whole
+
     def test_a_stalled_file(self) -> None:
         with rehearsing({"name": "file_stalls", "seconds": 300, "first": 1}) as rehearsal:
             task = rehearsal.bought()
