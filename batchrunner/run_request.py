@@ -75,6 +75,15 @@ class RunRequest:
     @property
     def run_command(self) -> str:
         """The command that runs it, as far as it says what is bought."""
+        return f"batchrunner run {self._words}"
+
+    @property
+    def plan_command(self) -> str:
+        """The command that shows what that would buy."""
+        return f"batchrunner plan {self._words}"
+
+    @property
+    def _words(self) -> str:
         given = (
             ("--only", self.only),
             ("--limit", self.limit),
@@ -94,7 +103,7 @@ class RunRequest:
             for word in (name, one)
         ]
         words += ["--emulator"] * self.emulator + ["--no-canary"] * (not self.canary)
-        return " ".join(["batchrunner run", self.source, shlex.join(words)]).rstrip()
+        return f"{self.source} {shlex.join(words)}".rstrip()
 
     @property
     def selects(self) -> Callable[[Job | WantedJob | Planned], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from batchrunner.cli.advice import after_doubts, after_failures, command, ways
@@ -112,6 +113,10 @@ def _stopped(session: Session, report: Report) -> Iterator[str]:
 def _next(session: Session, report: Report, again: str) -> Iterator[str]:
     if report.exit_code is ExitCode.DONE and not report.outcome.counts.get(JobState.PENDING):
         yield f"next: {command('ls', session.batch.name, database=report.database)}"
+        if session.plan.changed:
+            anew = replace(session.request, redo=("changed",))
+            yield f"  or: {anew.plan_command}"
+            yield "      (what buying the new version of the changed ones would cost; they are kept as bought)"
         if session.request.emulator:
             yield f"      for real, with TOAPIS_API_KEY set: batchrunner run {session.request.source}"
     elif report.exit_code is ExitCode.SOME_FAILED:
@@ -120,7 +125,9 @@ def _next(session: Session, report: Report, again: str) -> Iterator[str]:
     elif report.exit_code is ExitCode.IN_DOUBT:
         yield from ways(after_doubts(session.batch.name, report.database))
     elif report.exit_code is ExitCode.BUDGET:
-        yield f"next: {again}"
+        yield f"next: {session.request.plan_command}"
+        yield "      (what each cap leaves, and what fits into it)"
+        yield f"  or: {again}"
         yield "      (once the cap is raised or free again; nothing is bought twice)"
     elif report.exit_code is ExitCode.DEADLINE:
         yield from _another_time(session, again)

@@ -110,7 +110,9 @@ def test_what_the_caps_leave(world: World, server: Server) -> None:
 
     assert plan["budget"] == [{"cap": "max_cost", "limit": 12.0, "used": 5.0, "left": 7.0, "warns": True}]
     assert plan["fits"] == {"clips": 1, "cost": 5.0, "stopped_by": "max_cost"}
-    assert world.run().code == 5
+    ended = world.run()
+    assert ended.code == 5
+    assert "next: batchrunner plan batch.yaml\n" in ended.out
     assert len(server.ledger) == 2, "as the plan said"
 
 
