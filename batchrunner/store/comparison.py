@@ -67,6 +67,27 @@ class Redo:
 NOTHING_AGAIN = Redo()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the manifest that was adopted last was made of: while that is the same, so is what it asks for."""
+
+    manifest: str
+    """The file, as an absolute path."""
+    made_of: str
+    """A digest of everything but `sources`: the program, the manifest's text, the options, the day."""
+    summary: str
+    """JSON of what else the expansion said: its tags, its kinds, its warnings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file or folder that the manifest's jobs come from, and what it was when it was read."""
+
+    path: str
+    kind: str
+    identity: str
+
+
 SAMPLE = 5
 """Keys of many that a person is shown."""
 

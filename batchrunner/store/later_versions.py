@@ -188,6 +188,40 @@ COMPARISONS = (
 )
 """The same rule at a third of its price: see `schema.compared`."""
 
+_WANTED = "batch_id, key, wanted, position, fingerprint, request, output, tags"
+RECEIPTS = (
+    """
+    CREATE TABLE receipts (
+        batch_id INTEGER PRIMARY KEY REFERENCES batches,
+        manifest TEXT NOT NULL,
+        made_of TEXT NOT NULL,
+        summary TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE receipt_sources (
+        batch_id INTEGER NOT NULL REFERENCES batches,
+        path TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        PRIMARY KEY (batch_id, path, kind)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TRIGGER receipt_of_others AFTER INSERT ON jobs
+    BEGIN DELETE FROM receipts WHERE batch_id = NEW.batch_id; END
+    """,
+    f"""
+    CREATE TRIGGER receipt_outdated AFTER UPDATE OF {_WANTED} ON jobs
+    BEGIN DELETE FROM receipts WHERE batch_id = NEW.batch_id OR batch_id = OLD.batch_id; END
+    """,
+    """
+    CREATE TRIGGER receipt_incomplete AFTER DELETE ON jobs
+    BEGIN DELETE FROM receipts WHERE batch_id = OLD.batch_id; END
+    """,
+)
+"""What the manifest that was adopted last was made of; whatever changes what is wanted, by whomever, makes it void."""
+
 SERVICE_TIMES = (
     """
     CREATE TABLE service_times (

@@ -10,7 +10,17 @@ from fnmatch import fnmatchcase
 from batchrunner import plan
 from batchrunner.model import Frame, Job, WantedJob
 from batchrunner.states import JobEvent, JobState
-from batchrunner.store.comparison import NOTHING_AGAIN, Changes, Comparison, Planned, Purchases, Redo, StoredJob
+from batchrunner.store.comparison import (
+    NOTHING_AGAIN,
+    Changes,
+    Comparison,
+    Planned,
+    Purchases,
+    Receipt,
+    Redo,
+    SourceFile,
+    StoredJob,
+)
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import ASKED_ANEW, BOUGHT_ANEW, DISCARDED, REDONE, UNEXPLAINED, UNSENT
 from batchrunner.store.memory_transitions import Transitions
@@ -35,6 +45,7 @@ class Planning(Transitions):
 
     def apply(self, batch_id: int, changes: Changes, *, now: datetime) -> None:
         with self.transaction():
+            self._forget_receipt(batch_id)
             for job_id in changes.orphaned:
                 if row := self._of(batch_id, job_id):
                     self._place(replace(row, job=replace(row.job, wanted=False)))
@@ -72,11 +83,19 @@ class Planning(Transitions):
             self.record_retried(row.job.id, note=REDONE, now=now)
 
     def compare(self, batch_id: int, jobs: Iterable[WantedJob], *, redo: Redo = NOTHING_AGAIN) -> Comparison:
+        self._recalled = False
         self._plan = plan.plan(list(jobs), self.stored_jobs(batch_id), redo=redo)
         return plan.compared(self._plan)
 
-    def planned(self) -> Iterator[Planned]:
-        return iter(self._plan.jobs)
+    def recall(self, batch_id: int) -> Comparison:
+        rows = (row for row in self._rows.values() if row.batch_id == batch_id and row.job.wanted)
+        wanted = [_wanted(row) for row in sorted(rows, key=lambda row: self._order(row.job.id))]
+        compared = self.compare(batch_id, wanted)
+        self._recalled = True
+        return compared
+
+    def planned(self, *, to_send: bool = False) -> Iterator[Planned]:
+        return (one for one in self._plan.jobs if one.verdict.is_sent or not to_send)
 
     def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
         return plan.purchases(self._sent(only, tags, limit), again=set(self._plan.again))
@@ -91,7 +110,8 @@ class Planning(Transitions):
         return [job for job in sent if not tags or set(job.tags) & set(tags)][:limit]
 
     def adopt(self, batch_id: int, *, now: datetime) -> None:
-        self.apply(batch_id, self._plan.changes, now=now)
+        if not self._recalled:
+            self.apply(batch_id, self._plan.changes, now=now)
         self._plan = plan.plan([], [])
 
     def _of(self, batch_id: int, job_id: int) -> Row | None:
@@ -138,6 +158,7 @@ class Planning(Transitions):
             raise broken_rule(NAME, UNEXPLAINED)
         batch_id = self._rows[job_id].batch_id
         with self.transaction():
+            self._forget_receipt(batch_id)
             for wanted in takes:
                 self._add(batch_id, wanted)
                 row = self._rows[len(self._rows)]
@@ -145,14 +166,30 @@ class Planning(Transitions):
 
     def asked(self, batch_id: int) -> list[WantedJob]:
         rows = [row for row in self._rows.values() if row.batch_id == batch_id and row.asked and row.job.wanted]
-        return [
-            WantedJob(
-                key=row.job.key,
-                fingerprint=row.job.fingerprint,
-                request=row.job.request,
-                output=row.job.output,
-                position=row.position,
-                tags=row.job.tags,
-            )
-            for row in rows
-        ]
+        return list(map(_wanted, rows))
+
+    def record_receipt(self, batch_id: int, receipt: Receipt, sources: Iterable[SourceFile]) -> None:
+        with self.transaction():
+            self._put(self._receipts, batch_id, (receipt, tuple(sources)))
+
+    def receipts(self, manifest: str) -> list[tuple[int, Receipt]]:
+        found = sorted((batch_id, receipt) for batch_id, (receipt, _) in self._receipts.items())
+        return [(batch_id, receipt) for batch_id, receipt in found if receipt.manifest == manifest]
+
+    def receipt_sources(self, batch_id: int) -> Iterator[SourceFile]:
+        return iter(self._receipts[batch_id][1] if batch_id in self._receipts else ())
+
+    def _forget_receipt(self, batch_id: int) -> None:
+        if batch_id in self._receipts:
+            self._drop(self._receipts, batch_id)
+
+
+def _wanted(row: Row) -> WantedJob:
+    return WantedJob(
+        key=row.job.key,
+        fingerprint=row.job.fingerprint,
+        request=row.job.request,
+        output=row.job.output,
+        position=row.position,
+        tags=row.job.tags,
+    )

@@ -18,6 +18,7 @@ from batchrunner.store.later_versions import (
     LEDGER,
     PLACES,
     PROOFS,
+    RECEIPTS,
     SERVICE_TIMES,
     TAGS,
     VERDICTS,
@@ -57,6 +58,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "13_saved_plans": ("ALTER TABLE runs ADD COLUMN plan TEXT",),
     "14_comparisons": COMPARISONS,
     "15_accounts": ("ALTER TABLE attempts ADD COLUMN account TEXT",),
+    "16_receipts": RECEIPTS,
 }
 """Every migration, oldest first. A step that was released never changes; what comes later is a new step."""
 

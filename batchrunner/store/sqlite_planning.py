@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from batchrunner.model import WantedJob
 from batchrunner.states import JobEvent, JobState
-from batchrunner.store.comparison import Changes
-from batchrunner.store.faults import broken_rule
+from batchrunner.store.comparison import Changes, Receipt, SourceFile
+from batchrunner.store.faults import broken_rule, told_as_storage_error
 from batchrunner.store.ledger import ASKED_ANEW, BOUGHT_ANEW, DISCARDED, REDONE, UNEXPLAINED, UNSENT
 from batchrunner.store.queries import PAGE
-from batchrunner.store.rows import JOB_COLUMNS, WANTED_COLUMNS, to_text, to_wanted, wanted_columns
+from batchrunner.store.rows import JOB_COLUMNS, WANTED_COLUMNS, read, to_text, to_wanted, wanted_columns
 from batchrunner.store.sqlite_transitions import Transitions
 from batchrunner.store.staging import UNPAID, Staging
 
@@ -45,6 +45,8 @@ class Planning(Staging, Transitions):
             self.adopt(batch_id, now=now)
 
     def adopt(self, batch_id: int, *, now: datetime) -> None:
+        if self._recalled is not None:
+            return
         with self.transaction():
             self._run("UPDATE jobs SET wanted = 0 WHERE id IN (SELECT id FROM orphans) AND batch_id = ?", (batch_id,))
             self._redo_staged(batch_id, now=now)
@@ -96,6 +98,29 @@ class Planning(Staging, Transitions):
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self._run(f"UPDATE jobs SET {assignments} WHERE id = ?", (*columns.values(), job_id))
         self._move(job_id, JobEvent.RETRIED, now=now, note=ASKED_ANEW, **UNSENT)
+
+    def record_receipt(self, batch_id: int, receipt: Receipt, sources: Iterable[SourceFile]) -> None:
+        with self.transaction():
+            self._run("DELETE FROM receipt_sources WHERE batch_id = ?", (batch_id,))
+            with told_as_storage_error(self._path):
+                rows = ((batch_id, one.path, one.kind, one.identity) for one in sources)
+                self._connection.executemany("INSERT INTO receipt_sources VALUES (?, ?, ?, ?)", rows)
+            words = (batch_id, receipt.manifest, receipt.made_of, receipt.summary)
+            self._run("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?)", words)
+
+    def receipts(self, manifest: str) -> list[tuple[int, Receipt]]:
+        rows = self._rows("SELECT * FROM receipts WHERE manifest = ? ORDER BY batch_id", (manifest,))
+        return [(row["batch_id"], read(Receipt, row)) for row in rows]
+
+    def receipt_sources(self, batch_id: int) -> Iterator[SourceFile]:
+        sql = f"""
+            SELECT path, kind, identity FROM receipt_sources WHERE batch_id = ? AND (path, kind) > (?, ?)
+            ORDER BY path, kind LIMIT {PAGE}
+        """
+        after = "", ""
+        while page := self._rows(sql, (batch_id, *after)):
+            yield from (read(SourceFile, row) for row in page)
+            after = page[-1]["path"], page[-1]["kind"]
 
     def add_takes(self, job_id: int, takes: Sequence[WantedJob], *, note: str, now: datetime) -> None:
         if not note.strip(" "):

@@ -6,28 +6,19 @@ there, and `SqliteStore` carries it out from there. Nothing of the database itse
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from batchrunner import plan
-from batchrunner import request as requests
-from batchrunner.model import Frame, WantedJob
-from batchrunner.states import JobState
+from batchrunner.model import WantedJob
 from batchrunner.store.base import (
     NOTHING_AGAIN,
-    SAMPLE,
     Changes,
     Comparison,
-    Planned,
-    Purchases,
     Redo,
-    Verdict,
 )
+from batchrunner.store.compared import Compared
 from batchrunner.store.faults import told_as_storage_error
-from batchrunner.store.queries import KIND, PAGE, SELECTED, SELECTED_BY, Questions, selection
+from batchrunner.store.queries import SELECTED_BY, selection
 from batchrunner.store.rows import WANTED_COLUMNS, wanted_columns
 
 UNPAID = """
@@ -113,53 +104,10 @@ _AGAIN = f"""
     ) WHERE again AND turn <= coalesce(:limit, turn)
 """
 _NOT_BESIDE_ITSELF = "DELETE FROM matches WHERE rank IN (SELECT rank FROM again WHERE fresh)"
-_COUNTED = """
-    SELECT (SELECT count(*) FROM staged) - count(*) + coalesce(sum(replaces OR state = 'pending'), 0)
-            + (SELECT count(*) FROM again WHERE NOT fresh) AS to_send,
-        (SELECT count(*) FROM again) AS again,
-        count(*) FILTER (WHERE state = 'done' AND NOT differs) AS done,
-        count(*) FILTER (WHERE state = 'failed' AND NOT differs AND rank NOT IN (SELECT rank FROM again)) AS failed,
-        count(*) FILTER (WHERE state = 'cancelled' AND NOT differs) AS cancelled,
-        count(*) FILTER (WHERE moved) + (SELECT count(*) FROM again JOIN staged USING (rank) JOIN jobs ON jobs.id = job_id
-            WHERE fresh AND jobs.key <> staged.key) AS moved,
-        count(*) FILTER (WHERE differs AND NOT replaces) AS changed,
-        (SELECT count(*) FROM orphans) AS orphaned
-    FROM matches
-"""
-_CHANGED = f"""
-    SELECT staged.key FROM matches JOIN staged USING (rank) WHERE differs AND NOT replaces
-    ORDER BY rank LIMIT {SAMPLE}
-"""
-_SELECTED_TO_SEND = f"""
-    SELECT billing_key, seconds, request, rank IN (SELECT rank FROM again) AS again FROM staged LEFT JOIN matches USING (rank)
-    WHERE (matches.job_id IS NULL OR replaces OR state = 'pending' OR rank IN (SELECT rank FROM again))
-        AND {SELECTED} ORDER BY rank LIMIT ?
-"""
-_KINDS = f"""
-    SELECT billing_key, seconds, {KIND} AS form, count(*) AS clips, sum(again) AS again FROM ({_SELECTED_TO_SEND})
-    GROUP BY form
-"""
-_LOCAL_FRAMES = f"""
-    SELECT json_extract(frame.value, '$.sha256') AS sha256, json_extract(frame.value, '$.source') AS source,
-        frame.value AS frame
-    FROM ({_SELECTED_TO_SEND}) AS sent, json_each(sent.request, '$.frames') AS frame
-    WHERE json_extract(frame.value, '$.local')
-"""
-_PLANNED = f"""
-    SELECT rank, staged.key, staged.fingerprint, staged.output, staged.request, staged.tags, differs, replaces,
-        jobs.state, jobs.key AS old_key, again.job_id IS NOT NULL AS again
-    FROM staged LEFT JOIN matches USING (rank) LEFT JOIN again USING (rank)
-        LEFT JOIN jobs ON jobs.id = coalesce(matches.job_id, again.job_id)
-    WHERE rank > ? ORDER BY rank LIMIT {PAGE}
-"""
-_UPLOADS = f"SELECT count(DISTINCT sha256) AS frames FROM ({_LOCAL_FRAMES})"
-_OUTGOING = f"""
-    CREATE TEMP TABLE outgoing AS SELECT frame, min(source) FROM ({_LOCAL_FRAMES}) GROUP BY sha256 ORDER BY sha256
-"""
 
 
-class Staging(Questions):
-    """The comparing half of the port."""
+class Staging(Compared):
+    """The comparing half of the port's planning."""
 
     def compare(self, batch_id: int, jobs: Iterable[WantedJob], *, redo: Redo = NOTHING_AGAIN) -> Comparison:
         with self.transaction():
@@ -171,48 +119,8 @@ class Staging(Questions):
                 self._redo(redo)
             return self._compared(batch_id)
 
-    def planned(self) -> Iterator[Planned]:
-        last = 0
-        while page := self._rows(_PLANNED, (last,)):
-            yield from map(_to_planned, page)
-            last = page[-1]["rank"]
-        sql = """
-            SELECT key, fingerprint, output, state FROM jobs WHERE id IN (SELECT id FROM orphans) ORDER BY position, id
-        """
-        for row in self._rows(sql):
-            yield Planned(
-                verdict=Verdict.ORPHANED,
-                key=row["key"],
-                fingerprint=row["fingerprint"],
-                output=row["output"],
-                state=JobState(row["state"]),
-            )
-
-    def outgoing(
-        self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None
-    ) -> Iterator[Frame]:
-        with self.transaction():
-            self._run("DROP TABLE IF EXISTS temp.outgoing")
-            self._run(_OUTGOING, (*selection(only, tags), -1 if limit is None else limit))
-        last, sql = 0, f"SELECT rowid, frame FROM temp.outgoing WHERE rowid > ? ORDER BY rowid LIMIT {PAGE}"
-        while page := self._rows(sql, (last,)):
-            for row in page:
-                yield requests.to_frame(json.loads(row["frame"]))
-            last = page[-1]["rowid"]
-
-    def purchases(self, *, only: str | None = None, tags: Sequence[str] = (), limit: int | None = None) -> Purchases:
-        parameters = (*selection(only, tags), -1 if limit is None else limit)
-        uploads = self._row(_UPLOADS, parameters)
-        kinds: Counter[tuple[str, int]] = Counter()
-        again: Counter[tuple[str, int]] = Counter()
-        forms: dict[str, int] = {}
-        for row in self._rows(_KINDS, parameters):
-            kinds[row["billing_key"], row["seconds"]] += row["clips"]
-            again[row["billing_key"], row["seconds"]] += row["again"]
-            forms[row["form"]] = row["clips"]
-        return Purchases(kinds=kinds, uploads=uploads["frames"] if uploads else 0, again=+again, forms=forms)
-
     def _clear_stage(self) -> None:
+        self._recalled = None
         for name in _NAMES:
             self._run(f"DROP TABLE IF EXISTS temp.{name}")
         for sql in _TABLES:
@@ -268,38 +176,7 @@ class Staging(Questions):
     def _count(self, table: str) -> int:
         return int(self._rows(f"SELECT count(*) FROM temp.{table}")[0][0])
 
-    def _compared(self, batch_id: int) -> Comparison:
-        states = dict.fromkeys(JobState, 0)
-        for row in self._rows("SELECT state, jobs FROM job_counts WHERE batch_id = ?", (batch_id,)):
-            states[JobState(row["state"])] += row["jobs"]
-        return Comparison(
-            **dict(self._rows(_COUNTED)[0]),
-            collecting=states[JobState.RUNNING] + states[JobState.FETCHING],
-            in_doubt=states[JobState.IN_DOUBT] + states[JobState.SUBMITTING],
-            changed_keys=tuple(row["key"] for row in self._rows(_CHANGED)),
-        )
-
 
 def _columns(job: WantedJob) -> tuple[Any, ...]:
     columns = wanted_columns(job)
     return tuple(columns[name] for name in WANTED_COLUMNS)
-
-
-def _to_planned(row: sqlite3.Row) -> Planned:
-    state = None if row["state"] is None else JobState(row["state"])
-    if row["again"]:
-        verdict = Verdict.AGAIN
-    elif state is None or row["replaces"]:
-        verdict = Verdict.NEW
-    else:
-        verdict = Verdict.CHANGED if row["differs"] else plan.VERDICTS[state]
-    return Planned(
-        verdict=verdict,
-        key=row["key"],
-        fingerprint=row["fingerprint"],
-        output=row["output"],
-        state=state,
-        moved_from=row["old_key"] if row["old_key"] != row["key"] else None,
-        request=requests.from_json(row["request"]),
-        tags=tuple(json.loads(row["tags"])),
-    )

@@ -13,6 +13,7 @@ from typing import TypeVar
 from batchrunner import plan
 from batchrunner.model import Asset, Attempt, Batch, Job, Moment, ReplayProof
 from batchrunner.states import JobState
+from batchrunner.store.comparison import Receipt, SourceFile
 from batchrunner.store.faults import broken_rule
 from batchrunner.store.ledger import Charge
 
@@ -70,8 +71,11 @@ class Tables:
         self._proofs: dict[tuple[str, str, str], ReplayProof] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
         self._service_times: dict[tuple[str, str], tuple[float, ...]] = {}
+        self._receipts: dict[int, tuple[Receipt, tuple[SourceFile, ...]]] = {}
         self._plan = plan.plan([], [])
         """The last comparison."""
+        self._recalled = False
+        """Whether it was one of the stored jobs with themselves."""
         self._undo: list[Callable[[], object]] = []
         self._depth = 0
 

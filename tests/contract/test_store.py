@@ -26,7 +26,7 @@ from batchrunner.model import (
 from batchrunner.purchase import key_fingerprint
 from batchrunner.request import fingerprint
 from batchrunner.states import IN_FLIGHT, TRANSITIONS, JobEvent, JobState, advance, sources
-from batchrunner.store.base import Changes, Without
+from batchrunner.store.base import Changes, Receipt, SourceFile, Without
 from batchrunner.store.memory import MemoryStore
 from batchrunner.store.sqlite import SqliteStore
 
@@ -497,6 +497,37 @@ def test_a_take_that_a_person_asked_for_is_a_job_of_the_batch(store):
     assert bought.is_rerolled
     moved = store.compare(batch_id, [wanted("a"), *store.asked(batch_id)])
     assert (moved.orphaned, moved.to_send) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s, b, a: s.apply(b, Changes(added=(wanted("c"),)), now=NOW),
+        lambda s, b, a: s.apply(b, Changes(kept=((a, wanted("z")),)), now=NOW),
+        lambda s, b, a: s.apply(b, Changes(replaced=((a, wanted("a", prompt="other")),)), now=NOW),
+        lambda s, b, a: s.apply(b, Changes(orphaned=(a,)), now=NOW),
+        lambda s, b, a: s.add_takes(a, [wanted("a/t2")], note=WORDS, now=NOW),
+    ],
+    ids=["added", "renamed", "replaced", "orphaned", "takes"],
+)
+def test_a_receipt_is_void_once_anything_wanted_changes(store, change):
+    batch_id, a, b = new_batch(store, "a", "b")
+    (other, _) = new_batch(store, "a", name="other")
+    receipt = Receipt(manifest="/m.yaml", made_of="d", summary="{}")
+    files = [SourceFile(path=f"/{name}", kind="content", identity=name) for name in "yx"]
+    for one in (batch_id, other):
+        store.record_receipt(one, receipt, files)
+    store.record_receipt(batch_id, receipt, files[:1])
+    for event in PATHS[JobState.DONE]:
+        assert VERBS[event](store, b)
+    store.record_cancelled(a, note=WORDS, now=LATER)
+    store.record_retried(a, note=WORDS, now=LATER)
+    assert store.receipts("/m.yaml") == [(batch_id, receipt), (other, receipt)]
+    assert store.receipts("/n.yaml") == []
+    assert list(store.receipt_sources(batch_id)) == files[:1]
+    assert sorted(one.path for one in store.receipt_sources(other)) == ["/x", "/y"]
+    change(store, batch_id, a)
+    assert store.receipts("/m.yaml") == [(other, receipt)]
 
 
 def test_kinds_are_counted_and_what_their_first_clips_say_is_kept(store):
