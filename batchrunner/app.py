@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from batchrunner import demands
 from batchrunner.errors import BatchrunnerError, UsageError
-from batchrunner.manifest import Loaded, Options, configuration, load_manifest, parse_manifest, prompts_manifest
+from batchrunner.manifest import (
+    Loaded,
+    Options,
+    configuration,
+    load_manifest,
+    parse_manifest,
+    prompts_manifest,
+    recall_manifest,
+)
 from batchrunner.media import frames
 from batchrunner.model import MODEL, Batch, FrameDialect, Money, ReplayProof, WantedJob
 from batchrunner.moments import Window
@@ -21,14 +30,14 @@ from batchrunner.providers.base import Provider
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
 from batchrunner.purchase import key_fingerprint
-from batchrunner.rehearsing import EMULATOR, emulator_prices, rehearsal_of
+from batchrunner.rehearsing import EMULATOR, rehearsal_of
 from batchrunner.run_request import RunRequest
 from batchrunner.selection import Selection, select
 from batchrunner.session import Session
 from batchrunner.settings import API_BASE_URL
 from batchrunner.standing import Standing, standing_of
 from batchrunner.states import JobState
-from batchrunner.store.base import Store
+from batchrunner.store.base import Comparison, Receipt, Store
 from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.mounts import ALLOW
 from batchrunner.store.shelf import DiskShelf
@@ -62,14 +71,7 @@ def load(
     Its jobs lie on the disk, as long as the block lasts. `{date}` is `today`, or else what the manifest's window, or
     `window` where it has none, makes of the clock.
     """
-    options = Options(
-        sets=tuple(sets),
-        allowed=tuple(one.absolute() for one in allowed),
-        now=now(),
-        today=today,
-        window=window,
-        prices=configuration.prices(environ),
-    )
+    options = _options(environ, sets=sets, allowed=allowed, today=today, window=window)
     with DiskShelf() as shelf:
         if path is not None:
             yield load_manifest(path, probe=frames.inspect, options=options, shelf=shelf)
@@ -78,22 +80,70 @@ def load(
             yield parse_manifest(data, name, probe=frames.inspect, options=options, shelf=shelf)
 
 
-def check_tags(loaded: Loaded, tags: Sequence[str]) -> None:
-    """`UsageError` when no job has one of the tags: a slip of the keyboard must not look like a finished batch."""
-    known = sorted(loaded.tags)
-    for tag in tags:
-        if tag not in known:
-            listed = f"the tags are {', '.join(known)}" if known else "give jobs `tags: [nightly]` in the manifest"
-            raise UsageError(f"no job has the tag {tag!r}; nothing was sent", fix=listed)
+def _options(
+    environ: Mapping[str, str],
+    *,
+    sets: Sequence[str],
+    allowed: Sequence[Path],
+    today: date | None,
+    window: Window | None,
+) -> Options:
+    return Options(
+        sets=tuple(sets),
+        allowed=tuple(one.absolute() for one in allowed),
+        now=now(),
+        today=today,
+        window=window,
+        prices=configuration.prices(environ),
+    )
 
 
 @contextmanager
 def open_run(request: RunRequest, environ: Mapping[str, str]) -> Iterator[Session]:
     """Everything that can be wrong without the network is found here; nothing is sent and no job is written yet."""
     with ExitStack() as stack:
-        with _loaded(request, environ) as (loaded, borrows):
-            session = _session(loaded, request, environ, stack, borrows_prices=borrows)
+        session = _recalled(request, environ, stack)
+        if session is None:
+            with _loaded(request, environ) as (loaded, borrows):
+                session = _session(loaded, request, environ, stack, borrows_prices=borrows)
         yield session
+
+
+def _recalled(request: RunRequest, environ: Mapping[str, str], stack: ExitStack) -> Session | None:
+    """The session of a manifest that is as it was when it was adopted last: its jobs are those that are stored.
+
+    None in any doubt; then the manifest is expanded and compared, which takes long for many jobs and is always right.
+    """
+    if (found := _receipt(request, environ)) is None:
+        return None
+    batch_id, receipt, loaded = found
+    demands.check_tags(loaded, request.tags)
+    loaded, borrows = demands.priced(loaded, request, environ)
+    with ExitStack() as attempt:
+        session = _session(loaded, request, environ, attempt, borrows_prices=borrows)
+        current = (batch_id, receipt) in session.store.receipts(receipt.manifest)
+        if session.batch.id != batch_id or not current:  # another command was quicker
+            return None
+        demands.check_key(request, lambda: bool(session.counts()))
+        stack.push(attempt.pop_all())
+    return session
+
+
+def _receipt(request: RunRequest, environ: Mapping[str, str]) -> tuple[int, Receipt, Loaded] | None:
+    """The batch that the manifest was adopted for as it is now, and what its receipt tells."""
+    database = _database(request)
+    if request.manifest is None or request.redo or request.saved or not database.exists():
+        return None
+    with suppress(BatchrunnerError):  # the whole way says what is wrong
+        options = _options(
+            environ, sets=request.sets, allowed=request.allowed, today=request.date, window=request.window
+        )
+        with closing(SqliteStore.read(database)) as store:
+            for batch_id, receipt in store.receipts(str(request.manifest.absolute())):
+                sources = store.receipt_sources(batch_id)
+                if loaded := recall_manifest(request.manifest, receipt, sources, options=options):
+                    return batch_id, receipt, loaded
+    return None
 
 
 @contextmanager
@@ -120,22 +170,9 @@ def _loaded(request: RunRequest, environ: Mapping[str, str]) -> Iterator[tuple[L
         window=request.window,
     )
     with manifest as loaded:
-        _check_selection(loaded, request)
-        borrows = request.emulator and loaded.manifest.prices is None
-        if borrows:
-            loaded = replace(loaded, manifest=replace(loaded.manifest, prices=emulator_prices()))
-        elif _is_capped(request, loaded):
-            _check_prices(loaded, environ)
-        yield loaded, borrows
-
-
-def _check_selection(loaded: Loaded, request: RunRequest) -> None:
-    check_tags(loaded, request.tags)
-    if request.only is not None and not any(request.selects(job) for job in loaded.jobs):
-        raise UsageError(
-            f"no job has a key that matches {request.only!r}; nothing was sent",
-            fix="see the keys: batchrunner ls, or leave --only out",
-        )
+        demands.check_tags(loaded, request.tags)
+        demands.check_key(request, lambda: any(request.selects(job) for job in loaded.jobs))
+        yield demands.priced(loaded, request, environ)
 
 
 def _session(
@@ -151,7 +188,7 @@ def _session(
     manifest = loaded.manifest
     rehearsal, rehearse = rehearsal_of(request, now=now) if request.emulator else (None, None)
     endpoint = EMULATOR if request.emulator else endpoint_of(environ)
-    database = request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
+    database = _database(request)
     root = request.out or (REHEARSAL_FOLDER / manifest.output_dir if request.emulator else Path(manifest.output_dir))
     folder = OutputFolder(root.absolute())
     if not reads_only:
@@ -178,11 +215,14 @@ def _session(
         folder=folder,
         store=store,
         batch=batch,
-        plan=store.compare(batch.id, _wanted(loaded, store.asked(batch.id)), redo=request.paid_again),
+        plan=_compared(loaded, store, batch, request),
         purchases=store.purchases(only=request.only, tags=request.tags, limit=request.limit),
         limits=limits.scaled(request.speed) if request.emulator else limits,
         environ=environ,
         is_new=is_new,
+        receipt=None if request.redo else loaded.receipt,
+        sources=loaded.sources,
+        is_recalled=loaded.is_recalled,
         borrows_prices=borrows_prices,
         rehearsal=rehearsal,
         proof=None if request.emulator else replay_proof(store, environ),
@@ -191,9 +231,17 @@ def _session(
     )
 
 
-def _wanted(loaded: Loaded, asked: Sequence[WantedJob]) -> Iterable[WantedJob]:
-    """What the manifest asks for and what persons asked for beside it; the manifest's own list when that is all."""
-    return with_asked(loaded.jobs, asked) if asked else loaded.jobs
+def _database(request: RunRequest) -> Path:
+    return request.database or (REHEARSAL_DATABASE if request.emulator else DATABASE)
+
+
+def _compared(loaded: Loaded, store: Store, batch: Batch, request: RunRequest) -> Comparison:
+    """What the manifest asks for, and what persons asked for beside it, against what is stored."""
+    if loaded.is_recalled:
+        return store.recall(batch.id)
+    asked = store.asked(batch.id)
+    wanted: Iterable[WantedJob] = with_asked(loaded.jobs, asked) if asked else loaded.jobs
+    return store.compare(batch.id, wanted, redo=request.paid_again)
 
 
 def has_begun(request: RunRequest, batch: str) -> bool:
@@ -237,26 +285,6 @@ async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: Asy
     base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
     http = HttpClient(base_url, checked_key(environ.get("TOAPIS_API_KEY")))
     return ToApis(await stack.enter_async_context(http), dialect=dialect, endpoint=endpoint_of(environ))
-
-
-def _is_capped(request: RunRequest, loaded: Loaded) -> bool:
-    return request.max_cost is not None or bool(loaded.manifest.caps.given)
-
-
-def _check_prices(loaded: Loaded, environ: Mapping[str, str]) -> None:
-    """A cap holds only what has a price."""
-    prices = loaded.manifest.prices
-    lacking = {
-        billing_key
-        for billing_key, seconds in loaded.kinds
-        if prices is None or prices.of(billing_key, seconds) is None
-    }
-    if lacking:
-        configured = configuration.default_path(environ)
-        raise UsageError(
-            f"a budget or --max-cost needs prices, and there are none for {', '.join(sorted(lacking))}; nothing was sent",
-            fix=f"add `prices: {{currency: USD, per_second: {{720P: …}}}}` to the manifest, or `[prices]` to {configured}",
-        )
 
 
 def replay_proof(store: Store, environ: Mapping[str, str]) -> ReplayProof | None:

@@ -116,8 +116,8 @@ class OutputFolder:
 
     def left_over(self) -> set[Path]:
         """The parts that runs which died left here; a look at names alone."""
-        found = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
-        return {path for path in found if _PART.search(path.name)}
+        walked = os.walk(self.root)
+        return {Path(folder, name) for folder, _, names in walked for name in names if _PART.search(name)}
 
     def is_part_of(self, output: str, *, owner: str, among: Collection[Path]) -> bool:
         """Whether the part of this clip is among these."""

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ from batchrunner.runner.context import Options as RunOptions
 from batchrunner.runner.loop import Outcome, Runner
 from batchrunner.settings import API_BASE_URL, ASSET_LIFETIME, Limits
 from batchrunner.states import JobState
-from batchrunner.store.base import Comparison, Planned, Purchases, Store
+from batchrunner.store.base import Comparison, Planned, Purchases, Receipt, SourceFile, Store
 
 REPORT = "report.html"
 
@@ -91,6 +91,12 @@ class Session:
     """Opens the provider for as long as the stack lives."""
     clock: Callable[[], datetime]
     """The wall clock."""
+    receipt: Receipt | None = None
+    """How the next run can tell that this manifest is as it was."""
+    sources: Sequence[SourceFile] = ()
+    """What goes with it."""
+    is_recalled: bool = False
+    """Whether that was told already: the jobs are those that are stored."""
 
     @property
     def needs_provider(self) -> bool:
@@ -170,7 +176,7 @@ class Session:
 
     def missing_files(self) -> list[str]:
         """Keys of jobs that are done but whose clip is no longer where it was put."""
-        return [key for key, path in self.store.saved_files(self.batch.id) if not Path(path).exists()]
+        return [key for key, path in self.store.saved_files(self.batch.id) if not os.path.exists(path)]  # noqa: PTH110  (there may be a million)
 
     def check_account(self) -> None:
         """`AccountError` when there is no usable key; nothing is sent to find out."""
@@ -184,7 +190,7 @@ class Session:
 
     def sent(self) -> Iterator[Planned]:
         """The jobs that this run would send, in their order."""
-        return preview.chosen(self.store.planned(), self.request.selects, self.request.limit)
+        return preview.chosen(self.store.planned(to_send=True), self.request.selects, self.request.limit)
 
     def leaving(self) -> Iterator[tuple[Frame, int]]:
         """The frames that leave this machine for them, and their bytes; what the provider still has does not."""
@@ -267,6 +273,9 @@ class Session:
         with self.store.transaction():
             self.store.record_places(self.batch.id, manifest=manifest, folder=str(self.folder.root))
             self.store.adopt(self.batch.id, now=self.clock())
+            if self.receipt is not None and not self.is_recalled and not self.plan.changed:
+                # bought with another request than the manifest has: what becomes of that is decided at each start
+                self.store.record_receipt(self.batch.id, self.receipt, self.sources)
             self.store.unpause(self.batch.id, now=self.clock())
             self.store.recover(self.batch.id, now=self.clock())
         self._tidy()

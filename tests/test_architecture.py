@@ -40,6 +40,7 @@ LAYERS = (
     {"conduct", "preview"},
     {"hours", "run_request", "standing"},
     {"rehearsing"},
+    {"demands"},
     {"session", "collection", "doubts", "doctor", "replay"},
     {"saved"},
     {"app"},

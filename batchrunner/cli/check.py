@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from batchrunner import app
+from batchrunner import app, demands
 from batchrunner.cli.params import allow_option, only_option, set_option, tag_option
 from batchrunner.cli.words import put
 from batchrunner.diagnostic import Diagnostic
@@ -44,7 +44,7 @@ def command(
     for path in manifests:
         try:
             with app.load(path, os.environ, sets=sets, allowed=allowed) as loaded:
-                app.check_tags(loaded, tags)
+                demands.check_tags(loaded, tags)
                 counted = _counted(loaded, only, tags, limit)
         except ManifestError as error:
             wrong = True

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Protocol
 from batchrunner import moments
 from batchrunner.diagnostic import Diagnostic, Place, Severity
 from batchrunner.errors import ManifestError
-from batchrunner.manifest import lookalikes, names
+from batchrunner.manifest import files, lookalikes, names
+from batchrunner.manifest import receipt as receipts
 from batchrunner.manifest.diagnostics import ordered, render_github, render_json, render_text
 from batchrunner.manifest.expand import Expansion, Probe
 from batchrunner.manifest.expand import expand as _expand  # the name `expand` stays the module's
@@ -26,8 +27,10 @@ from batchrunner.manifest.manifest import Manifest, parse
 from batchrunner.manifest.money import Prices
 from batchrunner.manifest.shelf import Jobs, MemoryShelf, Shelf
 from batchrunner.manifest.source import MAX_BYTES, decode
+from batchrunner.manifest.witness import Kind, Witness
 from batchrunner.media.frames import FrameFacts, FrameProblem, inspect
 from batchrunner.moments import Window
+from batchrunner.store.comparison import Receipt, SourceFile
 
 __all__ = [
     "Expansion",
@@ -40,6 +43,7 @@ __all__ = [
     "load_manifest",
     "parse_manifest",
     "prompts_manifest",
+    "recall_manifest",
     "render_github",
     "render_json",
     "render_text",
@@ -96,6 +100,12 @@ class Loaded:
     warnings: tuple[Diagnostic, ...]
     private_urls: Mapping[str, str]
     """By the frame's sha256, whole URLs that may not be stored or shown."""
+    receipt: Receipt | None = None
+    """How a later start can tell that it would be the same; None where it could not."""
+    sources: Sequence[SourceFile] = ()
+    """What goes with the receipt."""
+    is_recalled: bool = False
+    """Whether only the receipt was looked at: the jobs are those that are stored, and `jobs` is empty."""
 
 
 def load_manifest(
@@ -106,11 +116,74 @@ def load_manifest(
     A table (.csv, .tsv, .jsonl) is a manifest by itself: one entry, a job for each row. `probe` looks at one local frame;
     the jobs lie on `shelf`, in memory by default.
     """
+    data = _text(path)
+    loaded, seen = _witnessed(data, path, probe=probe, options=options, shelf=shelf)
+    sources = seen.sources((loaded.manifest.folder, *options.allowed)) if seen and not loaded.private_urls else None
+    if sources is None or len(loaded.warnings) > receipts.MOST_WARNINGS:
+        return loaded
+    return replace(loaded, receipt=_receipt(data, path, loaded, options), sources=sources)
+
+
+def recall_manifest(
+    path: Path, receipt: Receipt, sources: Iterable[SourceFile], *, options: Options = _NO_OPTIONS
+) -> Loaded | None:
+    """What `load_manifest` would make of the file, without its jobs; None when that may not be what the receipt is of."""
+    data = _text(path)
+    manifest, _ = parse(decode(data, str(path)), path.absolute(), prices=options.prices, dated=options.dated)
+    if manifest is None:
+        return None
+    tags, kinds, warnings = receipts.told(receipt)
+    loaded = Loaded(
+        manifest=manifest,
+        jobs=(),
+        tags=tags,
+        kinds=kinds,
+        warnings=warnings,
+        private_urls={},
+        receipt=receipt,
+        is_recalled=True,
+    )
+    now = _receipt(data, path, loaded, options)
+    return loaded if receipts.covers(receipt, now, sources, (manifest.folder, *options.allowed)) else None
+
+
+def _receipt(data: bytes, path: Path, loaded: Loaded, options: Options) -> Receipt:
+    return receipts.of(
+        path,
+        data,
+        sets=options.sets,
+        allowed=options.allowed,
+        day=loaded.manifest.date,
+        prices=loaded.manifest.prices,
+        tags=loaded.tags,
+        kinds=loaded.kinds,
+        warnings=loaded.warnings,
+    )
+
+
+def _witnessed(
+    data: bytes, path: Path, *, probe: Inspect, options: Options, shelf: Shelf | None
+) -> tuple[Loaded, Witness | None]:
+    """`parse_manifest`, and all that it read; None when nobody knows what time it is."""
+    if options.now is None:
+        return parse_manifest(data, path, probe=probe, options=options, shelf=shelf), None
+    witness = Witness(options.now)
+
+    def looked(path: Path, *, roots: Sequence[Path]) -> FrameFacts | FrameProblem:
+        witness.saw(Kind.FRAME, path)
+        return probe(path, roots=roots)
+
+    with files.telling(lambda kind, read: witness.saw(Kind(kind), read)):
+        return parse_manifest(data, path, probe=looked, options=options, shelf=shelf), witness
+
+
+def _text(path: Path) -> bytes:
+    """The manifest's own text; of a table the manifest that has it as its only entry."""
     data = _content(path)
     if path.suffix.lower() in TABLES:
         kind = "jsonl" if path.suffix.lower() == ".jsonl" else "csv"
         data = f"version: 1\njobs: [from: {{{kind}: {json.dumps(path.name)}}}]\n".encode()
-    return parse_manifest(data, path, probe=probe, options=options, shelf=shelf)
+    return data
 
 
 def prompts_manifest(prompts: Sequence[str], sets: Sequence[str] = ()) -> tuple[bytes, Path]:

@@ -10,7 +10,9 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +25,24 @@ MAX_FILES = 200_000
 CHUNK = 1 << 20
 
 _DIGITS = re.compile(r"([0-9]+)")
+
+
+_TELL: ContextVar[Callable[[str, Path], None] | None] = ContextVar("tell", default=None)
+
+
+@contextmanager
+def telling(tell: Callable[[str, Path], None]) -> Iterator[None]:
+    """Inside, `tell` hears of each file ("content") and each folder ("names") before it is read."""
+    token = _TELL.set(tell)
+    try:
+        yield
+    finally:
+        _TELL.reset(token)
+
+
+def _tell(kind: str, path: Path) -> None:
+    if tell := _TELL.get():
+        tell(kind, path)
 
 
 class Refused(ValueError):
@@ -53,7 +73,8 @@ class Text:
 
 def open_text(path: Path, roots: Sequence[Path], encoding: str | None) -> Text:
     """A file below one of `roots` and its encoding; `Refused` where there is none to be read."""
-    file = _opened(path, roots)
+    _tell("content", path)
+    file = opened(path, roots)
     try:
         return _decodable(file, path.name, encoding)
     except BaseException:
@@ -61,8 +82,8 @@ def open_text(path: Path, roots: Sequence[Path], encoding: str | None) -> Text:
         raise
 
 
-def _opened(path: Path, roots: Sequence[Path]) -> BinaryIO:
-    """Never waits: a pipe or a device is refused before and after it is opened."""
+def opened(path: Path, roots: Sequence[Path]) -> io.BufferedReader:
+    """A file below one of `roots`. Never waits: a pipe or a device is refused before and after it is opened."""
     flags = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
     try:
         resolved = _confined(path, roots)
@@ -162,6 +183,13 @@ def matching(folder: Path, roots: Sequence[Path], patterns: Sequence[re.Pattern[
     yield from _matching(folder, roots, patterns, [0])
 
 
+def listed(folder: Path, roots: Sequence[Path]) -> Iterator[str]:
+    """What `matching` sees of a folder below one of `roots`, in the order of the names; folders end in `/`."""
+    _confined(folder, roots)
+    with os.scandir(folder) as entries:
+        yield from sorted(entry.name + "/" * entry.is_dir() for entry in entries if not entry.name.startswith("."))
+
+
 def _matching(
     folder: Path, roots: Sequence[Path], patterns: Sequence[re.Pattern[str]], seen: list[int]
 ) -> Iterator[tuple[str, ...]]:
@@ -177,6 +205,7 @@ def _matching(
 
 
 def _names(folder: Path, seen: list[int]) -> list[str]:
+    _tell("names", folder)
     try:
         with os.scandir(folder) as entries:
             names = []

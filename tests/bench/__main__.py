@@ -60,12 +60,12 @@ def by_size(sizes: dict[str, Any]) -> list[dict[str, object]]:
     return jobs.as_json(found)
 
 
-def going_on(sizes: dict[str, Any]) -> dict[int, float]:
+def going_on(sizes: dict[str, Any]) -> dict[int, dict[str, float]]:
     found = {}
-    print(f"{'jobs, 99 % done':>16} {'first request after':>20}")
+    print(f"{'jobs, 99 % done':>16} {'first request after':>20} {'manifest edited':>16}")
     for count in sizes["resume"]:
         found[count] = resume.measure(count)
-        print(f"{count:16,} {found[count]:18.1f} s", flush=True)
+        print(f"{count:16,} {found[count]['same']:18.1f} s {found[count]['edited']:14.1f} s", flush=True)
     return found
 
 
