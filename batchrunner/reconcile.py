@@ -213,6 +213,8 @@ def residual(evidence: Evidence) -> Residual | str:
     purchases, window = evidence.purchases, evidence.window
     if not evidence.readings:
         return "it could not be read in whole credits"
+    if any(one.intended_at > evidence.readings[-1].at for one in purchases):
+        return "this machine's clock has been set back, so what came after what is not known"
     if any(one.outcome in _RUNNING for one in purchases):
         return "tasks are still running"
     prices = tariff(evidence.readings, purchases, window)

@@ -242,6 +242,14 @@ def test_what_was_charged_is_never_called_absent(history):
         raise AssertionError(residual(weigh(readings, purchases, kinds=kinds)))
 
 
+def test_a_clock_that_was_set_back_proves_nothing():
+    """Every reading since then seems to be from before the doubt, and none of them moved."""
+    readings = [read(-200, 0), read(-199, 20), read(-50, 40), read(-40, 40)]  # the doubt was charged: 20
+    evidence = weigh(readings, [bought(-199.5), doubt(20)])
+    assert not conclude(evidence).absent
+    assert "clock" in residual(evidence)
+
+
 # what stands in for a balance that is silent
 
 
