@@ -167,7 +167,7 @@ def _quick_check(connection: sqlite3.Connection, path: Path) -> None:
     finally:
         connection.set_progress_handler(None, 0)
     if verdict != "ok":
-        raise damaged(path, str(verdict).splitlines()[0])
+        raise damaged(path, str(verdict).splitlines()[-1])  # the first may only name the database
 
 
 def _refuse_triggers(connection: sqlite3.Connection, path: Path) -> None:

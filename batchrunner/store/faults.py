@@ -104,3 +104,5 @@ def told_as_storage_error(path: str | PathLike[str]) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise storage_fault(error, path) from error
+    except UnicodeDecodeError as error:
+        raise damaged(path, "it holds text that is none") from error

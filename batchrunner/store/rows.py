@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from batchrunner import request as requests
 from batchrunner.model import Answer, Attempt, Clip, Job, WantedJob
 from batchrunner.states import JobState
+from batchrunner.store.faults import damaged
 
 _CHARGED = "FROM attempts WHERE job_id = jobs.id AND charge <> 'released'"
 BATCH_COLUMNS = "id, name, endpoint, paused_reason AS paused, paused_message, currency, manifest, folder"
@@ -98,9 +99,12 @@ def _readers(kind: Any) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
 def read(kind: type[T], row: sqlite3.Row, /, **known: Any) -> T:
     """A value of the model: for each of its fields that is not `known` the row has a column of that name."""
     hashable: Any = kind
-    for name, convert in _readers(hashable):
-        if name not in known:
-            known[name] = row[name] if convert is None else convert(row[name])
+    try:
+        for name, convert in _readers(hashable):
+            if name not in known:
+                known[name] = row[name] if convert is None else convert(row[name])
+    except (ValueError, TypeError, KeyError) as error:
+        raise damaged("the database", f"a row's {name} is none: {error}") from error
     return kind(**known)
 
 

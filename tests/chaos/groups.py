@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from tests.acceptance.mangling import OPERATORS
 from tests.acceptance.world import picture
 
-from . import launch, providers, tracing, troubles
+from . import damage, launch, providers, tracing, troubles
 from .broken import RUNNERS
 from .checker import Violation
 from .lives import Case, Life, Tally, lived
@@ -222,6 +222,7 @@ LIVED: dict[str, Callable[[Case], Tally]] = {
     "power cuts": lambda case: lived(case, troubles.cut, stopped=True),
     "order of writes": ordered,
     "spoilt answers": answered_badly,
+    "damaged databases": damage.damaged,
 }
 """How the lives of each group are lived."""
 
@@ -239,6 +240,9 @@ def cases(kill_count: int, seed: int, only: str = "") -> list[Case]:
         "kills, no money": lambda: kills("kills, no money", few, seed, paid=LITTLE),
         "outages": lambda: kills("outages", few, seed),
         "signals": lambda: signalled(max(kill_count // 10, 6), seed),
+        "damaged databases": lambda: [
+            Case(name="damaged databases", seed=seed, jobs=20, strikes=0, detail=kind) for kind in damage.KINDS
+        ],
         "spoilt answers": lambda: spoilt(max(kill_count // 500, 1), seed),
     }
     if not tracing.missing():

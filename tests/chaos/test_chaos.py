@@ -66,7 +66,7 @@ def test_a_broken_runner_is_caught(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("only", ["kills", "signals", "kills at calls", "errors at calls", "spoilt"])
+@pytest.mark.parametrize("only", ["kills", "signals", "kills at calls", "errors at calls", "spoilt", "damaged"])
 def test_much_of_it_breaks_no_promise(only):
     ended = run("--only", only, "--kills", "100", timeout=3000)
     assert ended.returncode == 0, ended.stdout + ended.stderr

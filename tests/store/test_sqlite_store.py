@@ -144,6 +144,17 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(path):
     assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize(("column", "value"), [("request", "{"), ("submitted_at", "x" * 27), ("tags", "no list")])
+def test_a_row_that_makes_no_sense_is_damage_and_no_bug(path, column, value):
+    filled(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(f"UPDATE jobs SET {column} = ?", (value,))
+    with closing(SqliteStore.read(path)) as store, pytest.raises(StorageError, match="damaged") as caught:
+        list(store.jobs(store.batches()[0].id))
+    assert "backup" in caught.value.fix
+
+
 def test_a_database_of_another_program_is_refused(tmp_path):
     path = tmp_path / "other.db"
     other = sqlite3.connect(path)
