@@ -66,6 +66,8 @@ class Child:
 
     @property
     def text(self) -> str:
+        if not self.out.exists():  # killed before it could say anything
+            return ""
         return self.out.read_text("utf-8", errors="replace")
 
 

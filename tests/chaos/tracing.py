@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from .launch import Child
 
+_OURS = Path(__file__).resolve().parents[2]
 KILLS = (
     *("pwrite64", "fdatasync", "fsync", "sendto", "recvfrom", "link", "linkat", "rename", "renameat"),
     *("write", "ftruncate", "unlink", "unlinkat", "connect", "openat", "fcntl", "flock"),
@@ -54,9 +56,19 @@ class Point:
         return ["-e", f"trace={self.call}", "-e", f"inject={self.call}:{effect}:when={self.number}"]
 
     def can_be(self, log: Path) -> bool:
-        """Whether the call that was struck could have failed like this: fcntl does much besides locking, which cannot."""
-        struck = [line for line in log.read_text("utf-8", "replace").splitlines() if line.endswith("(INJECTED)")]
-        return self.call != "fcntl" or self.what == "KILL" or all("LK" in line for line in struck)
+        """Whether the call that was struck could have failed like this: strace does not ask.
+
+        Only fcntl that locks can want for locks, and only a file that is made for room; Python's own files can be read.
+        """
+        lines = log.read_text("utf-8", "replace").splitlines()
+        struck = [line for line in lines if line.endswith("(INJECTED)")]
+        if self.call == "fcntl" and self.what != "KILL":
+            return all("LK" in line for line in struck)
+        if self.call == "openat" and self.what == "ENOSPC":
+            return all("O_CREAT" in line for line in struck)
+        if self.call == "openat" and self.what != "KILL":
+            return not any(f'"{path}' in line for line in struck for path in (sys.prefix, sys.base_prefix, _OURS))
+        return True
 
 
 @cache
