@@ -38,6 +38,7 @@ from batchrunner.settings import API_BASE_URL
 from batchrunner.standing import Standing, standing_of
 from batchrunner.states import JobState
 from batchrunner.store.base import Comparison, Receipt, Store
+from batchrunner.store.connect import is_of_today
 from batchrunner.store.lock import DatabaseLock
 from batchrunner.store.mounts import ALLOW
 from batchrunner.store.shelf import DiskShelf
@@ -138,6 +139,8 @@ def _receipt(request: RunRequest, environ: Mapping[str, str]) -> tuple[int, Rece
         options = _options(
             environ, sets=request.sets, allowed=request.allowed, today=request.date, window=request.window
         )
+        if not is_of_today(database):
+            return None
         with closing(SqliteStore.read(database)) as store:
             for batch_id, receipt in store.receipts(str(request.manifest.absolute())):
                 sources = store.receipt_sources(batch_id)

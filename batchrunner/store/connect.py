@@ -72,6 +72,12 @@ def open_for_reading(path: Path, *, scratch: bool = False) -> sqlite3.Connection
         raise
 
 
+def is_of_today(path: Path) -> bool:
+    """Whether the database has the schema of this version: an older one is read from a copy, which takes its time."""
+    with told_as_storage_error(path), closing(_connect(f"{path.resolve().as_uri()}?mode=ro")) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0]) == schema.VERSION
+
+
 def faults_in(path: Path) -> list[str]:
     """What is wrong with a whole database, page by page and row by row; a second for each 100 MB or so."""
     with told_as_storage_error(path):

@@ -1,7 +1,8 @@
 """What batchrunner costs: `python -m tests.bench [--full] [--json FILE] [--svg FILE] [PART …]`.
 
 Parts: `jobs` (whole runs against scripts that keep nothing, on one server: CPU a job, makespan against the ideal),
-`sizes` (memory and CPU by size of the batch and by number in flight), `resume` (seconds to the first request of a batch
+`sizes` (memory and CPU by size of the batch and by number in flight),
+`slices` (the same for a part of a large batch), `resume` (seconds to the first request of a batch
 that is nearly done), `store` (transitions a second against raw SQLite),
 `polling` (noticing against fixed steps and the bound, simulated). Read ratios of one run, not seconds. Quick by default: some minutes;
 `--full` has the sizes of the published table. Expansion and the emulator have benches of their own: `tests.bench.expand`,
@@ -18,12 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import jobs, polling, resume, store
+from tests.bench import jobs, polling, resume, slices, store
 
 QUICK = {
     "jobs": 1000,
     "sizes": [300, 1000, 3000],
     "limits": [10, 100],
+    "slices": [1000, 10_000],
     "resume": [1000, 10_000],
     "moves": 2000,
     "tasks": 2000,
@@ -32,6 +34,7 @@ FULL = {
     "jobs": 5000,
     "sizes": [1000, 10_000, 100_000],
     "limits": [100, 1000, 10_000],
+    "slices": [1000, 10_000, 100_000, 1_000_000],
     "resume": [1000, 10_000, 100_000, 1_000_000],
     "moves": 20_000,
     "tasks": 20_000,
@@ -58,6 +61,17 @@ def by_size(sizes: dict[str, Any]) -> list[dict[str, object]]:
     found = jobs.by_size(sizes["sizes"], sizes["limits"])
     print(HEAD, *map(row, found), sep="\n", flush=True)
     return jobs.as_json(found)
+
+
+def by_batch(sizes: dict[str, Any]) -> list[dict[str, object]]:
+    found = []
+    print(f"{'jobs':>10} {'first run':>10} {'MB':>5} {'later starts':>13} {'CPU ms/job':>10} {'peak MB':>8}")
+    for count in sizes["slices"]:
+        one = slices.measure(count)
+        first, start = f"{one.first_run_s:8.1f} s {one.first_run_mb:5.0f}", f"{one.start_cpu_s:7.1f} s CPU"
+        print(f"{count:10,} {first} {start} {one.cpu_ms_a_job:10.2f} {one.peak_mb:8.0f}", flush=True)
+        found.append(asdict(one))
+    return found
 
 
 def going_on(sizes: dict[str, Any]) -> dict[int, dict[str, float]]:
@@ -89,6 +103,7 @@ def noticing(sizes: dict[str, Any]) -> list[dict[str, object]]:
 PARTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "jobs": whole_runs,
     "sizes": by_size,
+    "slices": by_batch,
     "resume": going_on,
     "store": transitions,
     "polling": noticing,

@@ -184,6 +184,7 @@ def test_an_older_schema_is_migrated_by_a_run_and_read_from_a_copy(path, monkeyp
     steps = {**schema.STEPS, "99_later": ("ALTER TABLE runs ADD COLUMN note TEXT",)}
     monkeypatch.setattr(schema, "STEPS", steps)
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    assert not connect.is_of_today(path)
     for way in (SqliteStore.read, SqliteStore.planning):
         reader = way(path)
         assert reader.counts(1) == {JobState.PENDING: 3}
@@ -191,6 +192,7 @@ def test_an_older_schema_is_migrated_by_a_run_and_read_from_a_copy(path, monkeyp
         reader.close()
         assert path.read_bytes() == before
     store = SqliteStore.open(path)
+    assert connect.is_of_today(path)
     assert store.counts(1) == {JobState.PENDING: 3}
     assert store._connection.execute("SELECT note FROM runs").fetchall() == []
     store.close()
