@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
@@ -136,7 +137,7 @@ def sync_folder(folder: Path) -> None:
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     """The folder, made durably with those that it lies in where they are missing: what is in it is no surer than its name."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = list(takewhile(lambda one: not one.exists(), (folder, *folder.parents)))
     if not missing:
         return
     folder.mkdir(mode=mode, parents=True, exist_ok=True)

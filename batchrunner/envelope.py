@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 DEPTH = 64
@@ -32,10 +33,12 @@ class Envelope:
     message: str
 
 
+@lru_cache(maxsize=4)
 def parse(body: bytes) -> Any:
-    """The body's JSON value; None where it is not JSON, is nested too deep to be an answer, or has two values for one name.
+    """The body's JSON value, to be looked at only; None where it is not JSON, is nested too deep to be an answer, or has two values for one name.
 
-    `NaN` is let through, as what reads numbers leaves it out: a clip is not lost for a progress that is no number.
+    `NaN` is let through, as what reads numbers leaves it out: a clip is not lost for a progress that is no number. Several
+    readers look at one answer, one after the other: it is parsed once.
     """
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_unambiguous)

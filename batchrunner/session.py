@@ -29,7 +29,7 @@ from batchrunner.model import Batch, Frame, Money, ReplayProof
 from batchrunner.nights import Unfinished
 from batchrunner.outputs import OutputFolder, size_of
 from batchrunner.preview import Landing, Preview, Priced
-from batchrunner.process import Watchdog, ensure_files
+from batchrunner.process import Watchdog, ensure_files, keep_what_is_loaded
 from batchrunner.providers import proxies
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
@@ -295,6 +295,7 @@ class Session:
             clips.load()
             logging.getLogger().addHandler(logging.NullHandler())  # a library's traceback is nothing for a terminal
             ensure_files(self.limits.submit_slots + self.limits.downloads + self.limits.uploads)
+            keep_what_is_loaded()
             with Watchdog(self.database.absolute().parent) as watchdog:
                 outcome = anyio.run(self._main, listener, run_id, watchdog)
         except BatchrunnerError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -27,8 +28,13 @@ class Lane:
     ) -> httpx.Response:
         """The head of the answer; its body is still to be read, and the caller closes it."""
         extensions["timeout"] = self._timeout
+        url = _parsed(url) if isinstance(url, str) else url
         request = httpx.Request(method, url, headers={**self._headers, **headers}, extensions=extensions, **content)
         return await self._transport.handle_async_request(request)
+
+
+_parsed = lru_cache(maxsize=64)(httpx.URL)
+"""Submissions all go to one address, and reading it takes a tenth of what sending does."""
 
 
 def stock(tls: ssl.SSLContext, *, keeps: int, proxies: bool) -> httpx.AsyncBaseTransport:
