@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from batchrunner.errors import AccountError, ProviderError, UsageError
@@ -44,6 +45,8 @@ DOWNLOAD_DEADLINE = 6 * 3600.0
 """Seconds that one answer with a result file may take in all; it lives for 24 hours."""
 POOL = 16
 """Connections of the second lane: httpx's cost grows with the size of its pool (performance notes §2)."""
+MANY = 64
+"""Questions after which the faster transport, which takes a quarter of a second to load, is worth it."""
 _KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"\Z')
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})\Z")
@@ -133,16 +136,19 @@ class HttpClient:
         self._transport = transport
         self._resolve = resolve
         self._stack = AsyncExitStack()
+        self._asked = 0
+        self._spare: tuple[ssl.SSLContext, dict[str, str], dict[str, str]] | None = None
+        """What the faster lanes are made of, until they are."""
 
     async def __aenter__(self) -> Self:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
         known = {**headers, "Authorization": f"Bearer {self._key}"}  # a result file is somebody else's address
         tls = _tls()  # once, not for each lane: it reads hundreds of authorities
         self._careful = await self._lane(tls, known, SUBMIT_DEADLINE, keeps=0)
-        self._quick = await self._lane(tls, known, CALL_TIMEOUT, keeps=POOL)
-        self._asking = await self._fast_lane(tls, known) or self._quick
+        self._asking = self._quick = await self._lane(tls, known, CALL_TIMEOUT, keeps=POOL)
         # httpx would share connections to a number: two hosts behind one address may show different certificates.
-        self._open = await self._fast_lane(tls, headers) or await self._lane(tls, headers, CALL_TIMEOUT, keeps=0)
+        self._open = await self._lane(tls, headers, CALL_TIMEOUT, keeps=0)
+        self._spare = None if self._transport or self._proxied else (tls, known, headers)
         return self
 
     async def __aexit__(
@@ -155,14 +161,24 @@ class HttpClient:
         stock = self._transport or lanes.stock(tls, keeps=keeps, proxies=self._proxied)
         return Lane(await self._stack.enter_async_context(stock), headers, within)
 
+    async def _hasten(self) -> None:
+        """Who asks often asks through the faster transport from then on, where there is one."""
+        self._asked += 1
+        if self._asked <= MANY or self._spare is None:
+            return
+        (tls, known, headers), self._spare = self._spare, None
+        if await anyio.to_thread.run_sync(quick.load):
+            self._asking = await self._fast_lane(tls, known) or self._asking
+            self._open = await self._fast_lane(tls, headers) or self._open
+
     async def _fast_lane(self, tls: ssl.SSLContext, headers: dict[str, str]) -> Lane | None:
-        fast = None if self._transport or self._proxied else quick.transport(tls)
+        fast = quick.transport(tls)
         return None if fast is None else Lane(await self._stack.enter_async_context(fast), headers, CALL_TIMEOUT)
 
     @property
     def _proxied(self) -> bool:
         """A proxy leads to the provider, never to this machine."""
-        return not is_loopback(self.host) and bool(getproxies())
+        return not is_loopback(self.host) and bool(getproxies().keys() - {"no"})
 
     async def submit(self, path: str, body: bytes) -> Exchange:
         """POST once on a fresh connection; `body_started` comes from the transport's own trace."""
@@ -172,6 +188,7 @@ class HttpClient:
 
     async def get(self, path: str) -> Exchange:
         """GET an API answer."""
+        await self._hasten()
         return await self._exchange(self._asking, "GET", path, within=CALL_DEADLINE)
 
     async def post_file(self, path: str, *, field: str, name: str, content: bytes, mime: str) -> Exchange:
@@ -236,6 +253,7 @@ class HttpClient:
 
         An address without a host is one of the API's own. With `rest`, only what is left of the same file is asked for.
         """
+        await self._hasten()
         wanted = {} if rest is None else {"Range": f"bytes={rest.start}-", "If-Range": rest.etag}
         response, error = await self._opened(url, wanted)
         if response is None:

@@ -19,21 +19,30 @@ CHUNK = 1 << 18
 """Bytes at most that are handed on at once."""
 
 
-def transport(tls: ssl.SSLContext) -> httpx.AsyncBaseTransport | None:
-    """For one lane; None where httpx's own has to do: on trio, or without aiohttp."""
+def load() -> bool:
+    """Whether aiohttp is there; it takes a quarter of a second, which a thread can spend."""
     try:
-        import aiohttp  # a tenth of a second, for those who ask
-        from httpx_aiohttp import AiohttpTransport
-        from httpx_aiohttp.transport import AiohttpResponseStream
-        from yarl import URL
+        import httpx_aiohttp  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
-        # Two hosts behind one address may show different certificates: only a pool that tells them apart is shared.
-        apart = "server_hostname" in aiohttp.client_reqrep.ConnectionKey._fields
-        keeping: dict[str, Any] = {"keepalive_timeout": KEPT} if apart else {"force_close": True}
+
+def transport(tls: ssl.SSLContext) -> httpx.AsyncBaseTransport | None:
+    """For one lane, once it is loaded; None on trio, where httpx's own has to do."""
+    import aiohttp
+    from httpx_aiohttp import AiohttpTransport
+    from httpx_aiohttp.transport import AiohttpResponseStream
+    from yarl import URL
+
+    # Two hosts behind one address may show different certificates: only a pool that tells them apart is shared.
+    apart = "server_hostname" in aiohttp.client_reqrep.ConnectionKey._fields
+    keeping: dict[str, Any] = {"keepalive_timeout": KEPT} if apart else {"force_close": True}
+    try:
         connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS, **keeping)
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-    except (ImportError, RuntimeError):  # RuntimeError: this loop is not asyncio's
+    except RuntimeError:  # this loop is not asyncio's
         return None
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
     AiohttpResponseStream.CHUNK_SIZE = CHUNK
     verbatim: Any = _Verbatim(session, URL)
     return _Told(AiohttpTransport(verify=tls, client=verbatim), session, aiohttp)

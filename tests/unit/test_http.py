@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from batchrunner.errors import AccountError, ExitCode, ProviderError, UsageError
-from batchrunner.providers import http, quick
+from batchrunner.providers import http
 from batchrunner.providers.base import DownloadBroken, Rest
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.settings import MAX_ANSWER_BYTES
@@ -46,11 +46,10 @@ def one_authority(tmp_path_factory):
 
 @pytest.fixture(params=["aiohttp", "stock"], autouse=True)
 def beneath(request, monkeypatch):
-    """What the free questions go through: every rule holds on both."""
+    """What the free questions and result files go through: every rule holds on both."""
     if request.param == "aiohttp":
         pytest.importorskip("httpx_aiohttp")  # without it the stock transport asks, as it does on trio
-    if request.param == "stock":
-        monkeypatch.setattr(quick, "transport", lambda tls: None)
+        monkeypatch.setattr(http, "MANY", 0)
     return request.param
 
 
@@ -946,21 +945,37 @@ async def test_the_rest_of_a_file(answer, expected, goes_on):
 # the faster transport
 
 
-async def test_questions_go_through_the_faster_transport_where_it_can_be(beneath):
-    async with client("http://127.0.0.1:9") as one:
-        assert (one._asking is not one._quick) == (beneath == "aiohttp")
+async def test_who_asks_often_asks_through_the_faster_transport(monkeypatch, beneath):
+    if beneath == "stock":
+        monkeypatch.setattr(http, "MANY", 2)
+    pytest.importorskip("httpx_aiohttp")
+    with serving(answering(*[OK] * 9)) as server:
+        async with client(server.url) as one:
+            stock = []
+            for _ in range(3):
+                assert (await one.get("/v1/balance")).status == 200
+                stock.append(one._asking is one._quick)
+    assert stock == ([False] * 3 if beneath == "aiohttp" else [True, True, False])
 
 
 async def test_behind_a_proxy_questions_go_through_the_proxy(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     async with client("https://toapis.com") as one:
-        assert one._asking is one._quick
         assert (await one.get("/v1/balance")).error == "ConnectError"  # nobody is at the proxy
+        assert one._asking is one._quick
+
+
+async def test_a_proxy_that_is_only_exempted_is_none(monkeypatch, beneath):
+    monkeypatch.setenv("NO_PROXY", "*")
+    async with client("https://127.0.0.2.invalid") as one:
+        await one.get("/v1/balance")
+        assert (one._asking is not one._quick) == (beneath == "aiohttp")
 
 
 def test_on_trio_httpx_asks_by_itself():
     async def main():
         async with client("http://127.0.0.1:9") as one:
+            await one.get("/v1/balance")
             assert one._asking is one._quick
 
     anyio.run(main, backend="trio")
