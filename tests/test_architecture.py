@@ -238,6 +238,16 @@ def test_help_costs_nothing(code):
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
+LATER = ("aiohttp", "av", "httpx._main", "jinja2", "PIL", "rich.live", "sqlite_utils", "starlette", "uvicorn")
+"""What some runs need: frames, many questions, a report, a terminal, a new database, a rehearsal."""
+
+
+def test_a_run_loads_what_it_needs_when_it_needs_it():
+    script = f"import sys, batchrunner.cli.run\nprint(*[name for name in {LATER!r} if sys.modules.get(name)])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
 def test_help_through_the_front_door():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "batchrunner", "--help"],

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 MAX_BYTES = 10_000_000
 """The upload's "10MB", read as the smaller of its two meanings."""
 MIN_SIDE = 300
@@ -111,8 +109,6 @@ def _look(name: str, data: bytes) -> FrameFacts | FrameProblem:
     except _BROKEN as error:
         message = f"{name} is a damaged {kind} file: {error}"
         return FrameProblem(code="FRM306", message=message, help="save it again from its source")
-    except Image.DecompressionBombError:
-        size = (MAX_PIXELS, MAX_PIXELS)
     width, height = size
     if width * height > MAX_PIXELS:
         message = f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels"
@@ -149,9 +145,15 @@ def _kind(data: bytes) -> str:
 
 def _decoded_size(data: bytes, kind: str) -> tuple[int, int]:
     """Width and height as the picture is seen; the whole file is decoded, so that a cut one is found."""
+    from PIL import Image  # which a manifest without frames does not need
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's bomb warning: our own bound below is lower
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        try:
+            opened = Image.open(io.BytesIO(data), formats=[kind])
+        except Image.DecompressionBombError:
+            return MAX_PIXELS, MAX_PIXELS
+        with opened as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 return width, height
