@@ -111,6 +111,8 @@ class Examination:
     findings: tuple[Finding, ...]
     control: str
     balance: Balance | None
+    is_first: bool = False
+    """Whether nothing was ever bought here for certain, so that nothing could show that the look-up works."""
     sums: str | None = None
     """The arithmetic of the balance, where the doubts left depend on it."""
 
@@ -172,7 +174,13 @@ async def examine(
             )
             sums = conclude(evidence)
         if sums is None or not sums.absent:
-            return Examination(findings=findings, control=told, balance=balance, sums=sums.text if sums else None)
+            return Examination(
+                findings=findings,
+                control=told,
+                balance=balance,
+                is_first=books.known is None,
+                sums=sums.text if sums else None,
+            )
         if looks == LOOKUPS:
             break
         await anyio.sleep(window * SPREAD / (LOOKUPS - 1))

@@ -123,7 +123,7 @@ def check(words: tuple[str, ...], database: Path | None) -> ExitCode:
             does = f"applies {plural(len(proven), 'proven verdict')}: found tasks are taken over, free of charge"
             say(f"next: {following('doubt', 'resolve', desk.batch.name, database=database)}   ({does})")
         rest = [one.doubt for one in examination.findings if one.verdict not in PROVEN]
-        _advise(desk.batch, rest, database, first=not proven)
+        _advise(desk.batch, rest, examination, database, first=not proven)
         return ExitCode.IN_DOUBT if rest else ExitCode.DONE
 
 
@@ -143,7 +143,7 @@ def resolve(words: tuple[str, ...], database: Path | None) -> ExitCode:
         say(f"{desk.batch.name}: {len(applied)} resolved, {len(rest)} still in doubt")
         if applied:
             say(f"next: {run_again(desk.batch, database)}   (collects what was found, sends what was not bought)")
-        _advise(desk.batch, rest, database, first=not applied)
+        _advise(desk.batch, rest, examination, database, first=not applied)
         return ExitCode.IN_DOUBT if rest else ExitCode.DONE
 
 
@@ -253,12 +253,19 @@ def _explain(examination: Examination, database: Path | None) -> None:
         say(printable(f"  sums     {examination.sums}"))
 
 
-def _advise(batch: Batch, rest: Sequence[Doubt], database: Path | None, *, first: bool) -> None:
+def _advise(
+    batch: Batch, rest: Sequence[Doubt], examination: Examination, database: Path | None, *, first: bool
+) -> None:
     """What a person can do about what no evidence settles."""
     if not rest:
         return
     key = rest[0].job.key if len(rest) == 1 else "KEY"
+    proving = (
+        following("doctor", "--prove-replay", database=database),
+        "buys one clip, by which the next run can settle it by itself",
+    )
     helping = (
+        *((proving,) if examination.is_first else ()),
         (
             following("doubt", "attach", batch.name, key, "TASK_ID", database=database),
             "the console lists it at that second",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -51,6 +52,24 @@ def test_a_server_that_knows_the_id_again_is_believed(world):
     assert "replay    proven on" in world.batchrunner("doctor").out
     assert world.batchrunner("fetch", "replay-proof").code == 0
     assert world.states() == {"done": 2}
+
+
+def test_the_first_purchase_there_ever_was_is_settled_once_a_repeated_id_is_proven(world):
+    (world.cwd / "faults.yaml").write_text("faults: [{name: dies, stage: submit, first: 1}]\n")
+    emulator = world.start("emulator", "--speed", "400", "--faults", "faults.yaml")
+    until(lambda: "TOAPIS_BASE_URL" in emulator.out.read_text(), "the emulator")
+    told = dict(line.removeprefix("export ").split("=", 1) for line in emulator.out.read_text().split() if "=" in line)
+    world.env |= {name: told[name] for name in ("TOAPIS_BASE_URL", "TOAPIS_API_KEY")}
+    world.manifest([{"id": "only", "prompt": "only"}], name="night")
+    assert world.run("--settle", "1").code == 11, "nothing was ever seen here that could prove anything"
+    checked = world.batchrunner("doubt", "check", "night")
+    assert "next: batchrunner doctor --prove-replay" in checked.out, checked.text
+    assert world.batchrunner(*PROVE, "--yes").code == 0
+    ended = world.run("--settle", "1")
+    assert ended.code == 0, ended.text
+    tries = json.loads(world.batchrunner("show", "night", "only", "--json").out)["attempts"]
+    assert [one["outcome"] for one in tries] == ["absent", "finished"]
+    assert len({one["purchase_id"] for one in tries}) == 1
 
 
 def test_a_lost_answer_is_in_doubt_and_not_repeated(world, serve):
