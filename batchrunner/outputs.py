@@ -10,7 +10,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -116,8 +117,11 @@ class OutputFolder:
 
     def left_over(self) -> set[Path]:
         """The parts that runs which died left here; a look at names alone."""
-        walked = os.walk(self.root)
-        return {Path(folder, name) for folder, _, names in walked for name in names if _PART.search(name)}
+        return set(_parts_in(self.root))
+
+    def outputs_of(self, parts: Collection[Path]) -> set[str]:
+        """The clips that these are parts of, as `part` was told them."""
+        return {_PART.sub("", path.relative_to(self.root).as_posix()) for path in parts}
 
     def is_part_of(self, output: str, *, owner: str, among: Collection[Path]) -> bool:
         """Whether the part of this clip is among these."""
@@ -136,6 +140,16 @@ class OutputFolder:
                 f"{folder} leads out of {self.root} by a symbolic link; nothing was written there",
                 fix=f"make it a real folder, or choose another with --out DIR, then {COLLECT_AGAIN}",
             )
+
+
+def _parts_in(folder: Path) -> Iterator[Path]:
+    """Name by name: a folder may hold a million clips."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _parts_in(Path(entry.path))
+            elif _PART.search(entry.name):
+                yield Path(entry.path)
 
 
 @dataclass(slots=True, kw_only=True)

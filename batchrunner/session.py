@@ -284,9 +284,9 @@ class Session:
         """Remove the second names of clips that were recorded just before a run died."""
         if not (left := self.folder.left_over()):
             return
-        for job in self.store.jobs(self.batch.id, states=(JobState.DONE,), wanted_only=False):
-            if self.folder.is_part_of(job.output, owner=job.task_id or "", among=left):
-                self.folder.recorded(job.output, owner=job.task_id or "")
+        for output, task_id in self.store.saved_as(self.batch.id, self.folder.outputs_of(left)):
+            if self.folder.is_part_of(output, owner=task_id, among=left):
+                self.folder.recorded(output, owner=task_id)
 
     def execute(self, listener: Listener) -> Report:
         """Submit, poll, download and verify until the end or until something stops the run."""

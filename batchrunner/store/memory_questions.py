@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -30,6 +30,11 @@ class Questions(Tables):
 
     def saved_files(self, batch_id: int) -> Iterator[tuple[str, str]]:
         return ((job.key, job.clip.path) for job in self.jobs(batch_id, states=(JobState.DONE,)) if job.clip)
+
+    def saved_as(self, batch_id: int, outputs: Collection[str]) -> list[tuple[str, str]]:
+        done = [*self._by_state[batch_id, True, JobState.DONE], *self._by_state[batch_id, False, JobState.DONE]]
+        jobs = [self._rows[job_id].job for job_id in sorted(done)]
+        return [(job.output, job.task_id or "") for job in jobs if job.output in outputs]
 
     def _order(self, job_id: int) -> tuple[int, int]:
         return self._rows[job_id].position, job_id

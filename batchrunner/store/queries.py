@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from heapq import merge
 
@@ -61,6 +61,13 @@ class Questions(Connection):
     def saved_files(self, batch_id: int) -> Iterator[tuple[str, str]]:
         rows = self._pages("key, clip_path, position, id", batch_id, JobState.DONE, 1)
         return ((row["key"], row["clip_path"]) for row in rows)
+
+    def saved_as(self, batch_id: int, outputs: Collection[str]) -> list[tuple[str, str]]:
+        sql = """
+            SELECT output, task_id FROM jobs WHERE batch_id = ? AND wanted IN (0, 1) AND state = 'done'
+                AND output IN (SELECT value FROM json_each(?)) ORDER BY id
+        """
+        return [tuple(row) for row in self._rows(sql, (batch_id, to_list(sorted(outputs))))] if outputs else []
 
     def stored_jobs(self, batch_id: int) -> Iterator[StoredJob]:
         return (read(StoredJob, row) for row in self._in_order(STORED_JOB_COLUMNS, batch_id, tuple(JobState), (1, 0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -33,6 +33,9 @@ class Questions(Protocol):
 
     def saved_files(self, batch_id: int) -> Iterator[tuple[str, str]]:
         """Key and path of each wanted job that is done, in manifest order: no more of a million rows than that."""
+
+    def saved_as(self, batch_id: int, outputs: Collection[str]) -> list[tuple[str, str]]:
+        """Output and task of the jobs that are done, wanted or not, and have one of these outputs."""
 
     def counts(self, batch_id: int, *, only: str | None = None, tags: Sequence[str] = ()) -> dict[JobState, int]:
         """Wanted jobs by state, of those whose key matches the glob `only` and that have one of `tags`, if there are any.

@@ -499,6 +499,16 @@ def test_a_take_that_a_person_asked_for_is_a_job_of_the_batch(store):
     assert (moved.orphaned, moved.to_send) == (0, 1)
 
 
+def test_who_has_a_clip_is_found_by_its_output(store):
+    batch_id, _, b, c = new_batch(store, "a", "b", "片")
+    for job_id in (b, c):
+        bring(store, job_id, JobState.DONE)
+    store.apply(batch_id, Changes(orphaned=(c,)), now=LATER)
+    assert store.saved_as(batch_id, {"a.mp4", "b.mp4", "片.mp4", "z.mp4"}) == [("b.mp4", f"t{b}"), ("片.mp4", f"t{c}")]
+    assert store.saved_as(batch_id, set()) == []
+    assert store.saved_as(99, {"b.mp4"}) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -469,6 +469,7 @@ def test_what_runs_that_died_left_is_told_from_files_of_the_user(folder):
         (folder.root / name).touch()
     left = folder.left_over()
     assert left == {kept.path}
+    assert folder.outputs_of(left) == {"day/a.mp4"}
     assert folder.is_part_of("day/a.mp4", owner="task_1", among=left)
     assert not folder.is_part_of("day/a.mp4", owner="task_2", among=left)
     folder.recorded("day/a.mp4", owner="task_1")
