@@ -1,7 +1,8 @@
 """Prices from how the balance moved while a key was used by nobody else. Pure: exact fractions, no guess.
 
 Between two quiet readings (`audit.quiet`) the balance moved by the sum over billing keys of seconds times price: one
-equation. Prices are told where the equations determine them and do not contradict each other, and nowhere else.
+equation. Prices are told where the equations determine them, do not contradict each other, and would determine them without
+any one of them: what a single stretch says may as well be what somebody else bought meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Calibration:
     rates: dict[str, Fraction]
     """Credits per second, or per clip, by billing key."""
     per_second: bool
+    once: tuple[str, ...] = ()
+    """Billing keys whose price hangs on a single stretch: nothing confirms it."""
     mixed: tuple[str, ...] = ()
     """Billing keys that were bought only together with others."""
     contradicts: bool = False
@@ -56,23 +59,28 @@ def _solve(stretches: Sequence[tuple[list[LedgerEntry], int]], *, per_second: bo
         for entry in bought:
             parts[entry.billing_key] = parts.get(entry.billing_key, Fraction(0)) + weigh(entry)
         equations.append((parts, Fraction(moved)))
-    solved, contradicts = _reduce(equations)
+    solved, contradicts, needed = _reduce(equations)
     keys = sorted({key for parts, _ in equations for key in parts})
-    rates = {} if contradicts else {key: solved[key] for key in keys if key in solved and solved[key] > 0}
+    confirmed = set(solved)
+    for one in needed:  # without any other equation, the same is solved
+        confirmed &= _reduce([*equations[:one], *equations[one + 1 :]])[0].keys()
+    rates = {} if contradicts else {key: solved[key] for key in keys if key in confirmed and solved[key] > 0}
     return Calibration(
         rates=rates,
         per_second=per_second,
+        once=tuple(key for key in keys if key in solved and key not in confirmed),
         mixed=tuple(key for key in keys if key not in solved),
         contradicts=contradicts or any(solved[key] <= 0 for key in solved),
         intervals=sum(bool(bought) for bought, _ in stretches),
     )
 
 
-def _reduce(equations: Sequence[Equation]) -> tuple[dict[str, Fraction], bool]:
-    """Gauss and Jordan: the unknowns that are determined, and whether two equations contradict each other."""
+def _reduce(equations: Sequence[Equation]) -> tuple[dict[str, Fraction], bool, list[int]]:
+    """Gauss and Jordan: the unknowns that are determined, whether equations contradict each other, and which ones it needed."""
     rows: dict[str, Equation] = {}
+    needed: list[int] = []
     contradicts = False
-    for parts, total in equations:
+    for number, (parts, total) in enumerate(equations):
         left = dict(parts)
         for pivot, (others, value) in rows.items():
             if factor := left.get(pivot):
@@ -81,11 +89,12 @@ def _reduce(equations: Sequence[Equation]) -> tuple[dict[str, Fraction], bool]:
         if not left:
             contradicts = contradicts or total != 0
             continue
+        needed.append(number)
         pivot, weight = next(iter(left.items()))
         row: Equation = ({key: one / weight for key, one in left.items()}, total / weight)
         rows = {key: _minus(old, row, old[0].get(pivot, Fraction(0))) for key, old in rows.items()} | {pivot: row}
     solved = {pivot: total for pivot, (parts, total) in rows.items() if len(parts) == 1}
-    return solved, contradicts
+    return solved, contradicts, needed
 
 
 def _minus(one: Equation, other: Equation, factor: Fraction) -> Equation:

@@ -40,6 +40,9 @@ def _told(found: Calibration) -> Iterator[str]:
         unit = "a second" if found.per_second else "a clip"
         told = ", ".join(f"{key} {amount(rate)}" for key, rate in found.rates.items())
         yield f"# credits {unit}: {told}; from {found.intervals} stretches of the balance; {CREDITS_PER_USD} credits are 1 USD"
+    if found.once:
+        yield f"# not told: {', '.join(found.once)}, seen in one stretch only: what somebody else bought meanwhile would look"
+        yield "# the same. Buy another clip of it, in a run of its own or a second one in the same run"
     if found.mixed:
         yield f"# not told apart: {', '.join(found.mixed)}, bought only together with others; {ALONE}"
 

@@ -5,6 +5,8 @@ from datetime import timedelta
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_costs import AT, DONE
 
 from batchrunner.audit import audit, credits, quiet, sentence
@@ -128,8 +130,11 @@ def test_mixed_stretches_are_solved_when_they_are_determined():
         bought(13, key="1080P"),
         bought(21, key="720P+Sound"),
         bought(22, key="1080P+Sound"),
+        bought(31, key="1080P"),
+        bought(32, key="1080P"),
+        bought(33),
     ]
-    readings = [reading(0, 0), reading(10, 196), reading(20, 476), reading(30, 770)]
+    readings = [reading(0, 0), reading(10, 196), reading(20, 476), reading(30, 770), reading(40, 1078)]
     found = calibrate(readings, entries)
     assert found.rates == {"720P": Fraction(84, 5), "1080P": Fraction(112, 5)}
     assert found.mixed == ("1080P+Sound", "720P+Sound")
@@ -141,13 +146,48 @@ def test_the_same_for_different_amounts_is_a_key_that_others_use():
     assert calibrate([reading(0, 0), reading(10, 84), reading(20, 90)], [bought(1)]).contradicts
 
 
+def test_a_price_that_nothing_confirms_is_not_told():
+    """Somebody else bought for 50 credits in the only stretch: nothing shows it, so nothing is said."""
+    noisy = calibrate([reading(0, 0), reading(10, 134)], [bought(1)])
+    assert (noisy.rates, noisy.once) == ({}, ("720P",))
+    mixed = calibrate(
+        [reading(0, 0), reading(10, 196), reading(20, 420)],
+        [bought(1), bought(2, key="1080P"), bought(11, key="1080P"), bought(12, key="1080P")],
+    )
+    assert (mixed.rates, mixed.once) == ({}, ("1080P", "720P"))
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["720P", "1080P"]), st.integers(1, 3), min_size=1), min_size=1, max_size=5
+    ),
+    st.data(),
+)
+def test_noise_in_one_stretch_never_becomes_a_price(stretches, data):
+    """Whoever else uses the key in one of the stretches, the prices that are told are the right ones, or none."""
+    noise, where = data.draw(st.integers(0, 500)), data.draw(st.integers(0, len(stretches) - 1))
+    used, readings, entries = 0, [reading(0, 0)], []
+    for number, clips in enumerate(stretches):
+        for place, (key, count) in enumerate(sorted(clips.items())):
+            entries += [bought(number * 100 + 10 * place + n + 1, key=key) for n in range(count)]
+            used += count * {"720P": 84, "1080P": 112}[key]
+        used += noise if number == where else 0
+        readings.append(reading(number * 100 + 99, used))
+    found = calibrate(readings, entries)
+    if found.per_second:
+        assert found.rates.items() <= {"720P": Fraction(84, 5), "1080P": Fraction(112, 5)}.items()
+        assert not (noise and found.rates and len(found.rates) == len({key for one in stretches for key in one}))
+
+
 def test_a_price_by_the_clip_is_told_when_only_that_fits():
-    found = calibrate([reading(0, 0), reading(10, 50), reading(20, 100)], [bought(1), bought(11, seconds=10)])
+    readings = [reading(0, 0), reading(10, 50), reading(20, 100), reading(30, 150)]
+    found = calibrate(readings, [bought(1), bought(11, seconds=10), bought(21)])
     assert (found.rates, found.per_second) == ({"720P": Fraction(50)}, False)
 
 
 def test_a_failed_task_is_no_movement_and_an_unquiet_reading_no_bound():
     entries = [failed(1, 15), bought(2), bought(21)]
     readings = [reading(0, 0), reading(10, 168), reading(20, 84), reading(30, 168)]
-    assert calibrate(readings, entries).rates == {"720P": Fraction(84, 5)}
+    again = [*readings, reading(40, 252)]
+    assert calibrate(again, [*entries, bought(31)]).rates == {"720P": Fraction(84, 5)}
     assert calibrate(readings[:2], entries).rates == {}
