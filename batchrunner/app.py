@@ -31,6 +31,7 @@ from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
 from batchrunner.providers.toapis import ToApis
 from batchrunner.purchase import key_fingerprint
 from batchrunner.rehearsing import EMULATOR, rehearsal_of
+from batchrunner.report.summary import amount
 from batchrunner.run_request import RunRequest
 from batchrunner.selection import Selection, select
 from batchrunner.session import Session
@@ -266,6 +267,7 @@ def _opened(database: Path, batch: Batch, environ: Mapping[str, str], stack: Exi
     stack.enter_context(DatabaseLock(database, now=now(), networked=bool(environ.get(ALLOW))))
     store = SqliteStore.open(database)
     stack.callback(store.close)
+    _check_currency(store, batch)
     return store, store.open_batch(batch.name, endpoint=batch.endpoint, currency=batch.currency, now=now())
 
 
@@ -276,11 +278,25 @@ def _opened_to_read(
     store = SqliteStore.planning(database)
     stack.callback(store.close)
     stack.enter_context(store.transaction())
+    _check_currency(store, batch)
     known = store.batch(batch.name)
     if known is None:
         return store, batch
     endpoint = known.endpoint if store.money(known.id) != Money() else batch.endpoint  # a batch without purchases moves
     return store, replace(known, endpoint=endpoint, currency=batch.currency or known.currency)
+
+
+def _check_currency(store: Store, planned: Batch) -> None:
+    """What was bought in one currency can be held below no cap in another."""
+    known = store.batch(planned.name)
+    if known is None or None in (known.currency, planned.currency) or known.currency == planned.currency:
+        return
+    if money := store.money(known.id).spent + store.money(known.id).committed:
+        raise UsageError(
+            f"batch {known.name} was bought with prices in {known.currency} ({amount(money, known.currency)}), "
+            f"these are in {planned.currency} and cannot be added; nothing was sent",
+            fix=f"give the prices in {known.currency}, or another `name:` to what is new",
+        )
 
 
 async def _connect(environ: Mapping[str, str], dialect: FrameDialect, stack: AsyncExitStack) -> Provider:

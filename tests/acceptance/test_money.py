@@ -100,3 +100,21 @@ def test_what_others_use_is_not_called_ours(world: World, serve: Callable[..., S
 def test_without_prices_the_audit_says_what_is_missing(world: World, server: Server) -> None:
     world.manifest(jobs(2))
     assert audited(world.run().out).startswith("charged 168 credits for 2 tasks; not auditable: they have no price")
+
+
+def test_prices_in_another_currency_are_never_added(world: World, server: Server) -> None:
+    """They used to count one to one against the caps of the batch."""
+    world.manifest(jobs(2), prices=PRICES)
+    assert world.run("--limit", "1").code == 0
+    world.manifest(jobs(2), prices={**PRICES, "currency": "CNY"}, budget={"max_cost": 20})
+    for words in (("plan", "batch.yaml"), ("run", "batch.yaml", "--yes")):
+        refused = world.batchrunner(*words)
+        assert refused.code == 2, refused.text
+        assert "batch batch was bought with prices in USD (0.42 USD), these are in CNY" in refused.err
+    world.manifest(jobs(2), prices={**PRICES, "currency": "CNY"}, name="other")
+    assert world.run("--limit", "1").code == 0
+    assert [line.split(",")[:4] for line in world.batchrunner("cost", "--format", "csv").out.splitlines()[1:]] == [
+        ["batch", "USD", "1", "0.42"],
+        ["other", "CNY", "1", "0.42"],
+    ]
+    assert len(server.ledger) == 2
