@@ -68,6 +68,11 @@ def command(
 
     Nothing is installed or changed. Options of `run` follow after `--`, such as `-- --max-cost 20`.
     """
+    if any("://" in word and "?" in word for word in words):
+        raise UsageError(
+            "a URL with a query may be signed and is not written to a unit or a crontab",
+            fix="put it into the manifest instead of --set",
+        )
     with app.load(manifest, os.environ) as loaded:
         ends = _ends(loaded.manifest, at, until, max_duration)
     arguments = [str(manifest.absolute()), "--yes", "--progress", "plain", *ends, *words]

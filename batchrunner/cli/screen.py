@@ -115,7 +115,7 @@ def _can_be_fetched(session: Session) -> bool:
 
 def _cost(session: Session, shown: Preview) -> str:
     if shown.cost is None:
-        text = "unknown: no `prices` for it; what runs have paid: batchrunner cost --calibrate"
+        text = "unknown: no `prices`; from earlier runs: batchrunner cost --calibrate"
     else:
         text = summary.amount(shown.cost, session.batch.currency)
         if session.borrows_prices:

@@ -79,6 +79,8 @@ def test_the_crontab_line_runs_the_batch_and_an_overlapping_start_harms_nothing(
     printed = world.batchrunner("schedule", *words, env=env)
     assert printed.code == 0, printed.text
     assert KEY not in printed.text
+    signed = world.batchrunner("schedule", *words, "--", "--set", "first=https://cdn.example/a.png?sig=canary", env=env)
+    assert (signed.code, "sig=canary" in signed.text) == (2, False)
     command = printed.out.splitlines()[-1].split(" ", 5)[5].replace("\\%", "%")
     first = world.start("run", "batch.yaml", "--yes")
     until(lambda: server.seen("submit"), "the first run's first submission")
