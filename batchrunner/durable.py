@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
-from batchrunner.errors import StorageError
+from batchrunner.errors import StorageError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -89,6 +89,26 @@ def opened_new(path: Path) -> IO[bytes]:
     """A file that did not exist before; a link in its place is not followed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(path, flags, 0o644), "wb")
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[IO[bytes]]:
+    """A new file for its owner only, durable when the block ends, and gone again when it raises; none is overwritten."""
+    try:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except FileExistsError:
+        raise UsageError(
+            f"{path} is there already and is not overwritten; nothing was sent", fix="name another file"
+        ) from None
+    except OSError as error:
+        raise storage_error(error, path, then=SEND_AGAIN) from None
+    try:
+        with file:
+            yield file
+        sync_folder(path.absolute().parent)
+    except BaseException:
+        remove(path)
+        raise
 
 
 def write_durably(file: IO[bytes], content: bytes) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import anyio
 
-from batchrunner import doctor, replay
+from batchrunner import answers, doctor, replay, spendkey
 from batchrunner.app import DATABASE, deciding, endpoint_of, looking, now, replay_proof
 from batchrunner.collection import AT_PROVIDER, Collection, wanted
 from batchrunner.doubts import Desk, doubts
-from batchrunner.errors import BatchrunnerError, UsageError
-from batchrunner.model import Batch, FrameDialect, ReplayProof
+from batchrunner.durable import private_file, write_durably
+from batchrunner.errors import AccountError, BatchrunnerError, ProviderError, UsageError
+from batchrunner.model import Balance, Batch, FrameDialect, ReplayProof
 from batchrunner.outputs import OutputFolder
 from batchrunner.providers.base import Collector, Exchange
 from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
-from batchrunner.providers.toapis import ToApis, ToApisCollector
+from batchrunner.providers.toapis import ToApis, ToApisCollector, make_key
 from batchrunner.purchase import key_fingerprint
 from batchrunner.rehearsing import EMULATOR, EMULATOR_KEY
 from batchrunner.run_request import EMULATOR_SPEED
@@ -144,6 +146,42 @@ def _replay_findings(path: Path, environ: Mapping[str, str]) -> Iterator[doctor.
         verdict = "proven" if proof.holds else "not proven"
         level = doctor.Level.OK if proof.holds else doctor.Level.NOTE
         yield doctor.Finding(name="replay", text=f"{verdict} on {proof.proved_at:%Y-%m-%d}: {proof.note}", level=level)
+
+
+def capped_key(file: Path, environ: Mapping[str, str], *, name: str, credits: int, expires: datetime | None) -> bool:
+    """Have the provider make a key that can spend so many credits, and write it into a new file and nowhere else.
+
+    The file is made first, so that the key has a place when it comes. Whether the provider says that the cap holds.
+    """
+    base_url = checked_base_url(environ.get("TOAPIS_BASE_URL") or API_BASE_URL)
+    key = checked_key(environ.get("TOAPIS_API_KEY"))
+
+    async def ask(about: Callable[[HttpClient], Awaitable[Exchange]], key: str) -> Exchange:
+        async with HttpClient(base_url, key) as http:
+            return await about(http)
+
+    with private_file(file) as written:
+        asked = spendkey.body(name=name, credits=credits, expires=expires)
+        made = spendkey.made(anyio.run(ask, lambda http: make_key(http, asked), key))
+        if isinstance(made, spendkey.Refused):
+            if made.perhaps:
+                raise ProviderError(
+                    f"the answer was lost ({made.message}): there may be a key {name!r} that nobody has; it bought nothing",
+                    fix="remove it in the provider's console, then run the same command",
+                )
+            if made.unsent:
+                raise ProviderError(
+                    f"{endpoint_of(environ)} cannot be reached ({made.message}); nothing was sent",
+                    fix="check the network and TOAPIS_BASE_URL, then run the same command",
+                )
+            raise AccountError(
+                f"the provider makes no key: {made.message}; nothing was written",
+                fix="make one in the provider's console, with a limit of its own, and put it into TOAPIS_API_KEY",
+            )
+        write_durably(written, f"TOAPIS_API_KEY={made}\n".encode())
+    told = anyio.run(ask, lambda http: ToApisCollector(http).balance(), made)
+    balance = answers.balance(told, now=now())
+    return isinstance(balance, Balance) and balance.remaining == credits
 
 
 def prove_replay(database: Path | None, environ: Mapping[str, str], *, floor: float) -> replay.Trial:

@@ -32,6 +32,7 @@ LAYERS = (
     {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
     {"selection", "nights", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
+    {"spendkey"},
     {"providers.addresses", "providers.lanes", "providers.proxies", "providers.quick"},
     {"store.*", "providers.http", "emulator.*"},
     {"providers.toapis"},

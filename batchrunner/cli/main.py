@@ -28,6 +28,7 @@ COMMANDS = {
     "cancel": "Send nothing more; what is in flight is still collected.",
     "doctor": "Whether key, disk, database and network are ready.",
     "policy": "What each outcome of a paid request means, row by row.",
+    "key": "Have the provider make a key that can spend so much and no more.",
     "schedule": "Print what starts a run every night: systemd units or a crontab line.",
     "schema": "Print the JSON Schema of manifests, for editors.",
     "emulator": "Serve the emulated API on this machine, for rehearsals.",

@@ -13,6 +13,7 @@ from batchrunner.providers.http import HttpClient
 GENERATIONS = "/v1/videos/generations"
 UPLOADS = "/v1/uploads/images"
 BALANCE = "/v1/balance"
+TOKENS = "/v1/tokens"
 
 
 class ToApisCollector:
@@ -54,3 +55,8 @@ class ToApis(ToApisCollector):
     async def upload(self, image: bytes, *, name: str, mime: str) -> Exchange:
         """`POST /v1/uploads/images`, multipart field `file`."""
         return await self._http.post_file(UPLOADS, field="file", name=name, content=image, mime=mime)
+
+
+async def make_key(http: HttpClient, body: bytes) -> Exchange:
+    """`POST /v1/tokens`, once: a key with a cap of its own (API facts §3). It buys nothing."""
+    return await http.submit(TOKENS, body)
