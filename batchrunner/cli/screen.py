@@ -124,7 +124,7 @@ def _cost(session: Session, shown: Preview) -> str:
 
 
 def _worst_lines(session: Session, shown: Preview) -> Iterator[str]:
-    """What may be bought without another yes."""
+    """What may be bought again without another yes."""
     times, currency = max(session.manifest.retries.values(), default=0), session.batch.currency
     if times:
         allowed = ", ".join(
@@ -133,9 +133,6 @@ def _worst_lines(session: Session, shown: Preview) -> Iterator[str]:
         worst = "" if shown.cost is None else f": at worst {summary.amount(shown.cost * (1 + times), currency)},"
         yield f"  retry up to {times} {'time' if times == 1 else 'times'} a clip ({allowed}){worst}"
         yield "        where nothing is given back for what failed; caps hold all the same"
-    if session.manifest.on_doubt == "resend":
-        worst = "" if shown.cost is None else f": at worst {summary.amount(shown.cost * 2, currency)}"
-        yield f"  doubt on_doubt: resend may pay for a clip twice{worst}"
 
 
 def _time_lines(shown: Preview) -> Iterator[str]:
@@ -268,10 +265,7 @@ def document(session: Session, shown: Preview, *, jobs: int) -> dict[str, Any]:
         "hours": _hours(session, shown),
         "canary": [{"kind": canary.spoken(kind), "clips": clips} for kind, clips in shown.ahead.items()],
         "canary_wrong": [{"kind": canary.spoken(kind), "why": why} for kind, why in shown.wrong.items()],
-        "retry": {
-            "purchases": max(session.manifest.retries.values(), default=0),
-            "on_doubt": session.manifest.on_doubt,
-        },
+        "retry": {"purchases": max(session.manifest.retries.values(), default=0)},
         "budget": [
             {
                 "cap": cap,
