@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Callable
 
 from . import books, prompts
@@ -21,14 +20,11 @@ def test_during_a_run_and_after(world: World, serve: Callable[..., Server]) -> N
     running = world.start("run", "batch.yaml", "--yes")
     until(lambda: len(server.seen("submit")) == 23, "submissions that wait for their answers")
 
-    started = time.monotonic()
     status = json.loads(world.batchrunner("status", "--json").out)
     jobs = world.jobs()
     table = world.batchrunner("ls", "--format", "csv").out
-    waited = time.monotonic() - started
 
-    assert running.alive
-    assert waited < 10
+    assert running.alive, "they were answered while the run waits for the server"
     assert set(status) >= STATUS_FIELDS
     assert status["batch"] == "看"
     assert status["paused"] is None
