@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ PRICES = {"currency": "USD", "per_second": {"720P": 0.084, "1080P": 0.112, "720P
 FAILED = {"code": "generation_failed", "message": "upstream returned status 422"}
 
 
-def jobs(count: int) -> list[dict[str, str]]:
+def jobs(count: int) -> list[dict[str, Any]]:
     return [{"id": f"j{number:02}", "prompt": f"prompt {number:02}"} for number in range(count)]
 
 
@@ -24,10 +25,16 @@ def audited(text: str) -> str:
     return line.removeprefix("  audit   ")
 
 
-def test_a_budget_holds_under_concurrency_and_kills(world: World, server: Server) -> None:
+@pytest.mark.parametrize(
+    "cap", ["max_cost", *(pytest.param(cap, marks=pytest.mark.slow) for cap in ("per_day", "per_month", "tags"))]
+)
+def test_a_budget_holds_under_concurrency_and_kills(cap: str, world: World, server: Server) -> None:
     """Twenty submissions race for what is left, the run is killed twice in between, and the cap is never passed."""
     limits = {"max_in_flight": 60, "submit_slots": 20}
-    world.manifest(jobs(60), limits=limits, prices=PRICES, budget={"max_cost": 0.42 * 30})
+    amount = 0.42 * 30
+    tagged = [{**job, "tags": ["night"]} for job in jobs(60)]
+    budget = {cap: {"night": amount} if cap == "tags" else amount}
+    world.manifest(tagged, limits=limits, prices=PRICES, budget=budget)
     for goal in (7, 19):
         running = world.start("run", "batch.yaml", "--yes", "--progress", "quiet")
         until(lambda: len(server.ledger) >= goal or not running.alive, "so many sales")  # noqa: B023
