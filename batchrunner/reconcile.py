@@ -55,6 +55,9 @@ result is kept (API facts §1). After that neither its look-up nor its replay sa
 FORGOTTEN = timedelta(hours=48)
 """After this a task that nobody knows of is neither running nor paid back any more: relays end theirs after 24 h."""
 
+ROUNDING = 1e-6
+"""Of a credit: what a server's own sums in floating point may be off by."""
+
 Kind = tuple[str, int]
 
 _UNKNOWN = frozenset({"open", JobEvent.UNANSWERED, JobEvent.VANISHED, JobEvent.ABANDONED})
@@ -83,9 +86,9 @@ def kind_of(job: Job) -> Kind:
 
 def reading(balance: Balance | None, at: datetime) -> Reading | None:
     """What was used by then; None when that is not told, or not in whole credits."""
-    if balance is None or balance.used != int(balance.used):
+    if balance is None or abs(balance.used - round(balance.used)) > ROUNDING:
         return None
-    return Reading(at=at, used=int(balance.used))
+    return Reading(at=at, used=round(balance.used))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

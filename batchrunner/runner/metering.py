@@ -15,7 +15,7 @@ import anyio
 
 from batchrunner import answers
 from batchrunner.model import Balance, Job, Reading
-from batchrunner.reconcile import SPREAD, Books, Kind, kind_of, tariff
+from batchrunner.reconcile import SPREAD, Books, Kind, kind_of, reading, tariff
 from batchrunner.runner.account import keep
 from batchrunner.runner.context import Context
 
@@ -138,7 +138,8 @@ class Meter:
         before, limits = self._last, self._context.limits
         for wait in (*SETTLING_IN, None):
             told = await self._told()
-            moved = told is not None and before is not None and int(told.used) != before.used
+            now = reading(told, self._context.now())
+            moved = now is not None and before is not None and now.used != before.used
             if moved or wait is None:
                 break
             await anyio.sleep(limits.lasting(wait))

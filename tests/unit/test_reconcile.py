@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchrunner.model import Job, Purchase, Reading, ReplayProof, VideoRequest
+from batchrunner.model import Balance, Job, Purchase, Reading, ReplayProof, VideoRequest
 from batchrunner.purchase import purchase_id
 from batchrunner.reconcile import (
     FORGOTTEN,
@@ -18,6 +18,7 @@ from batchrunner.reconcile import (
     conclude,
     gather,
     next_lookup,
+    reading,
     residual,
     tariff,
 )
@@ -248,6 +249,14 @@ def test_a_clock_that_was_set_back_proves_nothing():
     evidence = weigh(readings, [bought(-199.5), doubt(20)])
     assert not conclude(evidence).absent
     assert "clock" in residual(evidence)
+
+
+@pytest.mark.parametrize(
+    ("used", "credits"), [(84.0, 84), (84.00000000000001, 84), (83.99999999999999, 84), (84.5, None), (67.2, None)]
+)
+def test_a_balance_is_read_in_whole_credits_give_or_take_a_server_s_own_rounding(used, credits):
+    found = reading(Balance(remaining=None, used=used), START)
+    assert (None if found is None else found.used) == credits
 
 
 # what stands in for a balance that is silent
