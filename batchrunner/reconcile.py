@@ -16,8 +16,9 @@ balance: from two readings with exactly one purchase between them, accepted by i
 still arrive and no failed task can still be paid back, and none was under way while the balance was read. Of several measurements of one kind the smallest counts: too small a
 price leaves a residual and no verdict. A measured purchase that did not move the balance shows that the balance lags, and
 then nothing is learned at all. The residual is silent (`None`) rather than wrong: without a reading from before the doubts
-at which all was settled, while a task is running, or when a purchase has no learned price. The price of the doubt's own kind
-has to be known too: a balance that was never seen to move by it cannot show that it did not.
+at which all was settled, while a task is running, when a purchase has no learned price, or when none was ever measured: a
+balance that was never seen to move by a purchase cannot show that it did not. The doubt's own kind needs no price: all kinds
+are one model's, billed by one account, and one that cost nothing could be bought again for nothing.
 
 A key that somebody else uses leaves a residual that is not zero, and no verdict. What this cannot see is a stranger who
 is paid back, in the same hours, exactly what a lost purchase cost.
@@ -114,8 +115,6 @@ class Books:
 class Evidence:
     """What was gathered about all the doubts that wait for a verdict."""
 
-    kinds: frozenset[Kind]
-    """Of the doubts."""
     control: str | None
     """The purchase that is known to exist and was found just now; None when it was not found."""
     is_first: bool = False
@@ -147,7 +146,6 @@ def gather(
     own = books.own
     holds = proof is not None and proof.holds and all(_is_replayed(job, proof, now) for job in doubts)
     return Evidence(
-        kinds=frozenset(kind_of(job) for job in doubts),
         control=control,
         is_first=books.known is None,
         is_foreign=any(one.purchase_id in asked and one not in own for one in books.purchases),
@@ -224,10 +222,12 @@ def residual(evidence: Evidence) -> Residual | str:
     baseline = _baseline(evidence)
     if baseline is None:
         return "there is no reading from before the doubts at which all was settled"
-    counts = _charged_since(baseline.at, purchases)
-    if lacking := (evidence.kinds | {kind for kind, count in counts.items() if count}) - prices.keys():
+    if not prices:
+        return "no purchase was ever seen to move it"
+    counts = {kind: count for kind, count in _charged_since(baseline.at, purchases).items() if count}
+    if lacking := counts.keys() - prices.keys():
         return f"what {_spelled(lacking)} costs was not seen"
-    explained = sum(count * prices[kind] for kind, count in counts.items() if count)
+    explained = sum(count * prices[kind] for kind, count in counts.items())
     return Residual(since=baseline.at, moved=evidence.readings[-1].used - baseline.used, explained=explained)
 
 

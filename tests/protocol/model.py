@@ -68,7 +68,6 @@ def shows_absence(*, found_control: bool, others: int, charged: int) -> bool:
     doubt = Purchase(kind=kind, intended_at=moments[3], outcome="unanswered", prompt=False)
     used = [(moments[0], 0), (moments[2], 1), (moments[4], 1 + charged + others)]
     evidence = Evidence(
-        kinds=frozenset({kind}),
         control="br_known" if found_control else None,
         readings=[Reading(at=at, used=credits) for at, credits in used],
         purchases=[known, doubt],

@@ -8,7 +8,7 @@ import pytest
 from provider import EPOCH, Reply, ScriptedProvider, lost, refusal, unanswered, unreachable
 from world import assert_has_its_clip, gaps, named
 
-from batchrunner.model import ReplayProof
+from batchrunner.model import Mode, ReplayProof
 from batchrunner.providers.base import Exchange
 from batchrunner.purchase import purchase_id
 from batchrunner.runner import settling
@@ -250,6 +250,19 @@ async def test_every_kind_is_measured_before_the_balance_is_believed(world):
     world.provider.script.write("submit", "job-002", lost(sells=False))
     assert (await world.run(settle=WINDOW)).counts == {JobState.DONE: 5}
     assert set(world.provider.sold.values()) == {1}
+
+
+async def test_a_batch_of_one_clip_of_each_kind_is_settled_without_a_person(world):
+    world = world("short", limits=Limits(submit_slots=1))
+    world.add("long", duration=10)
+    world.add("sound", audio=True)
+    world.provider.script.write("submit", "long", lost(sells=False))
+    assert (await world.run(settle=WINDOW)).counts == {JobState.DONE: 3}
+    assert set(world.provider.sold.values()) == {1}
+    world.add("pro", mode=Mode.PRO)
+    world.provider.script.write("submit", "pro", Reply(status=500, body=b"", charges=True))
+    assert (await world.run(settle=WINDOW)).counts[JobState.IN_DOUBT] == 1
+    assert "unexplained" in world.job("pro").message
 
 
 async def test_the_first_of_its_kind_goes_alone_and_the_others_right_after(world):
