@@ -4,6 +4,7 @@ Parts: `jobs` (whole runs against scripts that keep nothing, on one server: CPU 
 `sizes` (memory and CPU by size of the batch and by number in flight),
 `slices` (the same for a part of a large batch), `resume` (seconds to the first request of a batch
 that is nearly done), `store` (transitions a second against raw SQLite),
+`svip` (the largest account group's limits kept up by one process, and what of a core that takes),
 `polling` (noticing against fixed steps and the bound, simulated). Read ratios of one run, not seconds. Quick by default: some minutes;
 `--full` has the sizes of the published table. Expansion and the emulator have benches of their own: `tests.bench.expand`,
 `tests.bench.emulator`.
@@ -19,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import jobs, polling, resume, slices, store
+from tests.bench import jobs, polling, resume, slices, store, sustained
 
 QUICK = {
     "jobs": 1000,
@@ -28,6 +29,7 @@ QUICK = {
     "slices": [1000, 10_000],
     "resume": [1000, 10_000],
     "moves": 2000,
+    "svip": 1000,
     "tasks": 2000,
 }
 FULL = {
@@ -37,6 +39,7 @@ FULL = {
     "slices": [1000, 10_000, 100_000, 1_000_000],
     "resume": [1000, 10_000, 100_000, 1_000_000],
     "moves": 20_000,
+    "svip": 4000,
     "tasks": 20_000,
 }
 HEAD = f"{'runner':12} {'jobs':>7} {'limit':>6} {'task s':>6} {'CPU ms/job':>10} {'seconds':>8} {'/ ideal':>7} {'peak MB':>8}"
@@ -91,6 +94,15 @@ def transitions(sizes: dict[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
+def largest_group(sizes: dict[str, Any]) -> dict[str, object]:
+    one = sustained.measure(sizes["svip"])
+    print(f"{'jobs':>7} {'submits/s':>9} {'questions/s':>11} {'files/s':>8} {'cores':>6} {'seconds':>8}")
+    print(
+        f"{one.jobs:7,} {one.submits:9.1f} {one.questions:11.1f} {one.files:8.1f} {one.cores:6.2f} {one.seconds:8.1f}"
+    )
+    return asdict(one)
+
+
 def noticing(sizes: dict[str, Any]) -> list[dict[str, object]]:
     found = [asdict(one) for one in polling.rows("measured", polling.measured, sizes["tasks"])]
     print(f"{'policy':31} {'questions':>9} {'delay s':>8} {'fixed 10 s':>10} {'bound':>6}")
@@ -106,6 +118,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "slices": by_batch,
     "resume": going_on,
     "store": transitions,
+    "svip": largest_group,
     "polling": noticing,
 }
 

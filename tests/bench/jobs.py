@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ SIZE = 100_000
 """Bytes of a clip."""
 LIMIT = 100
 SCRIPTS = ("httpx", "aiohttp", "aiometer")
+FEW = 300
+"""Jobs at most of what starts a process for each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,8 @@ class Run:
         return self.makespan / (self.jobs / self.limit * self.service) if self.service else None
 
 
-def clip(folder: Path) -> Path:
-    """A true clip of five seconds, made as long as `SIZE` by a box that players skip."""
+def clip(folder: Path, size: int = SIZE) -> Path:
+    """A true clip of five seconds, made so many bytes long by a box that players skip."""
     path = folder / "clip.mp4"
     # Elsewhere: a process that is started from a large one is charged with its memory.
     render = "from batchrunner.emulator.clips import ClipSpec, render; import pathlib, sys; "
@@ -49,7 +52,7 @@ def clip(folder: Path) -> Path:
         "render(ClipSpec(mode='std', duration=5, aspect_ratio='16:9', audio=False), [], pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", render, str(path)], check=True)
-    lacking = SIZE - path.stat().st_size
+    lacking = size - path.stat().st_size
     with path.open("ab") as file:
         file.write(lacking.to_bytes(4, "big") + b"free" + bytes(lacking - 8))
     return path
@@ -71,7 +74,9 @@ def measured(command: list[str], folder: Path, environ: dict[str, str]) -> tuple
     log = folder / "log.txt"
     begin = time.perf_counter()
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environ})
+        environ = {**os.environ, **environ}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody compiles a whole program at each start
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environ)
         _, status, usage = os.wait4(process.pid, 0)
     took = time.perf_counter() - begin
     if status:
@@ -79,15 +84,17 @@ def measured(command: list[str], folder: Path, environ: dict[str, str]) -> tuple
     return usage.ru_utime + usage.ru_stime, took, usage.ru_maxrss / 1024
 
 
-def manifest(folder: Path, jobs: int, limit: int, floor: float) -> Path:
+def manifest(folder: Path, jobs: int, limit: int, floor: float, **more: object) -> Path:
+    """`limits` are as good as none, but for those that are given."""
     path = folder / "m.yaml"
-    limits = {
+    limits: dict[str, object] = {
         **dict.fromkeys(("submit_rate", "submit_burst", "query_rate", "query_burst"), 100_000),
         "max_in_flight": limit,
         "submit_slots": min(limit, 32),
         "downloads": min(limit, 32),
         "poll_floor": floor,
         "max_jobs": jobs,
+        **more,
     }
     with (folder / "rows.csv").open("w", encoding="utf-8") as file:
         file.write("key,prompt\n")
@@ -105,6 +112,9 @@ def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float 
             path = manifest(folder, jobs, limit, poll / 2 if service else poll)
             command = [sys.executable, "-m", "batchrunner", "run", str(path), "--yes", "--progress", "quiet"]
             command += ["--db", str(folder / "b.db"), "--out", str(folder / "out")]
+        elif runner == "parallel":
+            script = Path(__file__).with_name("parallel.sh")
+            command = ["bash", str(script), url, str(jobs), str(limit), str(poll), name]
         else:
             command = [sys.executable, "-m", "tests.bench.naive", runner, url, str(jobs), str(limit), str(poll), name]
         environ = {"TOAPIS_BASE_URL": url, "TOAPIS_API_KEY": "sk-bench-0123456789"}
@@ -124,14 +134,16 @@ def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float 
 
 
 def runners() -> list[str]:
-    """batchrunner and the scripts whose libraries are installed."""
-    return ["batchrunner", *(name for name in SCRIPTS if importlib.util.find_spec(name))]
+    """batchrunner and the scripts whose libraries and programs are installed."""
+    shell = ["parallel"] if shutil.which("parallel") and shutil.which("curl") else []
+    return ["batchrunner", *(name for name in SCRIPTS if importlib.util.find_spec(name)), *shell]
 
 
 def paired(jobs: int, service: float, *, limit: int = LIMIT) -> list[Run]:
     """Every runner, one after the other, on one server."""
     with tempfile.TemporaryDirectory() as name, serving(service, clip(Path(name))) as url:
-        return [run(runner, url, jobs, limit=limit, service=service) for runner in runners()]
+        sizes = {runner: min(jobs, FEW) if runner == "parallel" else jobs for runner in runners()}
+        return [run(runner, url, size, limit=limit, service=service) for runner, size in sizes.items()]
 
 
 def by_size(sizes: list[int], limits: list[int]) -> list[Run]:

@@ -10,10 +10,14 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 SERVICE, CLIP = 0.0, b""
+PRICE = 84
+"""Credits of each task; the balance shows them at once, as the real one does."""
 tasks: dict[str, tuple[float, str]] = {}
+counts: Counter[str] = Counter()
 
 
 class Connection(asyncio.Protocol):
@@ -43,6 +47,7 @@ class Connection(asyncio.Protocol):
 
 def answer(method: str, path: str, body: bytes, head: bytes) -> tuple[bytes, bytes]:
     """The whole answer: head and body."""
+    counts["files" if path.startswith("/files/") else method] += 1
     if path.startswith("/files/"):
         return _head(len(CLIP), b"video/mp4"), CLIP
     if method == "POST":
@@ -51,7 +56,9 @@ def answer(method: str, path: str, body: bytes, head: bytes) -> tuple[bytes, byt
         tasks[task_id] = (time.time() + SERVICE, asked.get("client_business_id", ""))
         return _json({"id": task_id, "status": "queued", "created_at": int(time.time())})
     if path.endswith("/balance"):
-        return _json({"success": True, "remain_credits": 10**9, "used_credits": 0})
+        return _json({"success": True, "remain_credits": 10**9, "used_credits": PRICE * len(tasks)})
+    if path == "/counts":
+        return _json(counts)
     task_id = path.rpartition("/")[2]
     ready, purchase = tasks[task_id]
     task = {"id": task_id, "client_business_id": purchase, "created_at": ready - SERVICE}
