@@ -67,9 +67,9 @@ def expected(
     if count:
         mean = sum(number * kind.mean for kind, number in waiting.items()) / count
         busy = min(float(places), max(rate * mean, 1.0), len(flying) + count)
-        work = count * mean + sum(_mean_left(kind, age) for kind, age in flying)
+        work = count * mean + _left(flying)
         flying = _fleet(waiting, round(busy))
-        left = sum(_mean_left(kind, age) for kind, age in flying)
+        left = _left(flying)
         begun = max(work - left, 0.0) / busy
         spread = math.sqrt(sum(number * _variance(kind) for kind, number in waiting.items())) / busy
     last = [_last(flying, share) for share in (MEDIAN, LIKELY)]
@@ -89,14 +89,25 @@ def _fleet(waiting: Mapping[Forecast, float], places: int) -> list[tuple[Forecas
 
 def _last(flying: Sequence[tuple[Forecast, float]], share: float) -> float:
     """Seconds within which all of them are final with this chance."""
-    chosen = flying[:: max(len(flying) // SAMPLE, 1)]
-    weight = len(flying) / len(chosen)
+    chosen, weight = _sample(flying)
     low, high = 0.0, max(kind.knots[-1] for kind, _ in chosen)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         logs = (math.log(max(1 - _alive(kind, age, middle), 1e-300)) for kind, age in chosen)
         low, high = (low, middle) if weight * sum(logs) >= math.log(share) else (middle, high)
     return high
+
+
+def _sample(flying: Sequence[tuple[Forecast, float]]) -> tuple[Sequence[tuple[Forecast, float]], float]:
+    """Some of them, and how many each of those stands for: thousands in flight are no reason to count for a second."""
+    chosen = flying[:: max(len(flying) // SAMPLE, 1)]
+    return chosen, len(flying) / max(len(chosen), 1)
+
+
+def _left(flying: Sequence[tuple[Forecast, float]]) -> float:
+    """Seconds that all of them take on together, on average."""
+    chosen, weight = _sample(flying)
+    return weight * sum(_mean_left(kind, age) for kind, age in chosen)
 
 
 def _alive(kind: Forecast, age: float, later: float) -> float:
