@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +118,16 @@ class OutputFolder:
     def left_over(self) -> set[Path]:
         """The parts that runs which died left here; a look at names alone."""
         return set(_parts_in(self.root))
+
+    def tidy(self, saved_as: Callable[[set[str]], Iterable[tuple[str, str]]]) -> None:
+        """Remove the second names of clips that were recorded just before a run died.
+
+        `saved_as` tells, of some outputs, those whose clips are recorded, with their owners.
+        """
+        if left := self.left_over():
+            for output, owner in saved_as(self.outputs_of(left)):
+                if self.is_part_of(output, owner=owner, among=left):
+                    self.recorded(output, owner=owner)
 
     def outputs_of(self, parts: Collection[Path]) -> set[str]:
         """The clips that these are parts of, as `part` was told them."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, S
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -278,15 +279,7 @@ class Session:
                 self.store.record_receipt(self.batch.id, self.receipt, self.sources)
             self.store.unpause(self.batch.id, now=self.clock())
             self.store.recover(self.batch.id, now=self.clock())
-        self._tidy()
-
-    def _tidy(self) -> None:
-        """Remove the second names of clips that were recorded just before a run died."""
-        if not (left := self.folder.left_over()):
-            return
-        for output, task_id in self.store.saved_as(self.batch.id, self.folder.outputs_of(left)):
-            if self.folder.is_part_of(output, owner=task_id, among=left):
-                self.folder.recorded(output, owner=task_id)
+        self.folder.tidy(partial(self.store.saved_as, self.batch.id))
 
     def execute(self, listener: Listener) -> Report:
         """Submit, poll, download and verify until the end or until something stops the run."""

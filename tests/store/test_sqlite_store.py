@@ -452,6 +452,23 @@ def test_recovery_looks_at_no_finished_job(store):
     assert all("(batch_id=? AND wanted=? AND state=?)" in plan or "not_before>?" in plan for plan in plans), plans
 
 
+def test_a_batch_that_is_recalled_reads_no_finished_job(store):
+    asked = []
+    store._connection.set_trace_callback(asked.append)
+    store.recall(1)
+    store.purchases(limit=5)
+    list(store.planned(to_send=True))
+    list(store.outgoing())
+    store._connection.set_trace_callback(None)
+    plans = [
+        " / ".join(row["detail"] for row in store._connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
+        for sql in asked
+        if "FROM jobs" in sql and "CREATE" not in sql
+    ]
+    assert len(plans) == 3
+    assert all("jobs_by_state (batch_id=? AND wanted=? AND state=?" in plan for plan in plans), plans
+
+
 def test_what_a_run_asks_often_reads_no_finished_job(store):
     def plan(ask):
         seen = []

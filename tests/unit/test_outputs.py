@@ -472,6 +472,8 @@ def test_what_runs_that_died_left_is_told_from_files_of_the_user(folder):
     assert folder.outputs_of(left) == {"day/a.mp4"}
     assert folder.is_part_of("day/a.mp4", owner="task_1", among=left)
     assert not folder.is_part_of("day/a.mp4", owner="task_2", among=left)
-    folder.recorded("day/a.mp4", owner="task_1")
+    folder.tidy(lambda outputs: [(output, "task_2") for output in outputs])
+    assert folder.left_over() == {kept.path}
+    folder.tidy(lambda outputs: [(output, "task_1") for output in outputs])
     assert folder.left_over() == set()
     assert (folder.root / "day/a.mp4").read_bytes() == CLIP
