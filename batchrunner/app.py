@@ -295,7 +295,9 @@ def _check_currency(store: Store, planned: Batch) -> None:
         raise UsageError(
             f"batch {known.name} was bought with prices in {known.currency} ({amount(money, known.currency)}), "
             f"these are in {planned.currency} and cannot be added; nothing was sent",
-            fix=f"give the prices in {known.currency}, or another `name:` to what is new",
+            fix=f"a rehearsal can begin anew: remove {REHEARSAL_DATABASE}"
+            if known.endpoint == EMULATOR
+            else f"give the prices in {known.currency}, or another `name:` to what is new",
         )
 
 

@@ -95,6 +95,10 @@ def command(
     """
     if (manifest is None) is not bool(prompts):
         raise UsageError("plan needs a manifest, or prompts with -p", fix="batchrunner plan batch.yaml")
+    if manifest is not None and saved.is_saved(manifest):
+        raise UsageError(
+            f"{manifest} is a saved plan, and no manifest", fix=f"batchrunner run {manifest} carries it out"
+        )
     request = RunRequest(
         manifest=manifest,
         prompts=prompts,

@@ -119,8 +119,8 @@ def _cost(session: Session, shown: Preview) -> str:
     else:
         text = summary.amount(shown.cost, session.batch.currency)
         if session.borrows_prices:
-            text += " by the emulator's own prices, for there are none in the manifest"
-    return f"{text}; nothing is paid on the emulator" if session.request.emulator else text
+            text += " by the emulator's own prices"
+    return f"{text}; nothing is paid" if session.request.emulator else text
 
 
 def _worst_lines(session: Session, shown: Preview) -> Iterator[str]:

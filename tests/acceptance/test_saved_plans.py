@@ -43,6 +43,7 @@ def test_it_is_carried_out_without_asking_and_again_does_nothing(world: World, s
     assert KEY not in text
     assert [row[:2] for row in json.loads(text)["jobs"]] == [["send", f"j{n}"] for n in range(3)] + [["later", "j3"]]
 
+    assert "batchrunner run plan.json carries it out" in world.batchrunner("plan", "plan.json").err
     for _ in range(2):
         ended = world.batchrunner("run", "plan.json")
         assert ended.code == 0, ended.text
