@@ -15,6 +15,8 @@ import httpx
 CONNECTIONS = 64
 KEPT = 15.0
 """Seconds that an idle connection is kept."""
+LONGEST_LINE = 1 << 16
+"""Bytes of one header: addresses that are signed and redirected may be long, and httpx's own transport takes as much."""
 CHUNK = 1 << 18
 """Bytes at most that are handed on at once."""
 
@@ -42,7 +44,13 @@ def transport(tls: ssl.SSLContext) -> httpx.AsyncBaseTransport | None:
         connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS, **keeping)
     except RuntimeError:  # this loop is not asyncio's
         return None
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
+    )
     AiohttpResponseStream.CHUNK_SIZE = CHUNK
     verbatim: Any = _Verbatim(session, URL)
     return _Told(AiohttpTransport(verify=tls, client=verbatim), session, aiohttp)

@@ -608,6 +608,14 @@ async def test_result_files_keep_their_connection(beneath):
     assert len(server.received) == (1 if beneath == "aiohttp" else 3)
 
 
+async def test_a_redirect_may_be_long():
+    where = "/b.mp4?sig=" + "x" * 20_000
+    with serving(answering(moved(where), file(b"clip", b"X-Long: " + b"y" * 20_000))) as server:
+        async with client(server.url) as one:
+            assert (await fetched(one, f"{server.url}/a.mp4"))[1] == b"clip"
+    assert where.encode() in b"".join(server.received)
+
+
 async def test_not_after_a_redirect_either():
     with serving(answering(moved("/b.mp4"), file())) as server:
         async with client(server.url) as one:
