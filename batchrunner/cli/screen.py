@@ -145,7 +145,8 @@ def _time_lines(shown: Preview) -> Iterator[str]:
             yield f"       {plural(outlook.unknown, 'clip')} of kinds not seen yet, taken to be like the others"
     if (landing := shown.landing) is not None:
         clips = shown.purchases.clips
-        fits = f"all {plural(clips, 'clip')}" if landing.clips >= clips else f"about {landing.clips} of {clips} clips"
+        every = "the clip" if clips == 1 else f"all {clips} clips"
+        fits = every if landing.clips >= clips else f"about {landing.clips} of {clips} clips"
         guess = "" if landing.known else " (a guess: too few were seen here)"
         yield f"  until {landing.ends_at.astimezone():%a %Y-%m-%d %H:%M} {fits} can be here{guess}"
         if landing.clips < clips:
