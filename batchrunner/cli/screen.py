@@ -63,6 +63,9 @@ def lines(session: Session, shown: Preview) -> Iterator[str]:
     if session.hours.opens_at is not None and bought.clips:
         opens = f"{session.hours.opens_at.astimezone():%a %Y-%m-%d %H:%M}"
         yield f"  nothing is bought before {opens}, when the window {session.hours.window} opens"
+        if session.is_dated and session.request.date is None:
+            night = f"{session.hours.opens_at.astimezone():%Y-%m-%d}"
+            yield f"  the coming night is another batch: it is planned with --date {night}"
     yield from _unfinished_nights(session)
 
 
