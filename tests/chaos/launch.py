@@ -6,6 +6,7 @@ fork must have no other thread, so the workers of `python -m tests.chaos` do it,
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -59,8 +60,10 @@ class Child:
         end = time.monotonic() + timeout
         while self.alive:
             if time.monotonic() > end:
+                self.send(signal.SIGUSR1)  # where its threads are
+                time.sleep(0.5)
                 self.kill()
-                raise Hang(f"no end after {timeout:.0f} s; it said {self.text[-500:]!r}")
+                raise Hang(f"no end after {timeout:.0f} s; it said {self.text[-3000:]!r}")
             time.sleep(0.003)
         return Said(self.text, self.code)
 
@@ -126,6 +129,7 @@ def _be_the_command(
         for number in (signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.register(signal.SIGUSR1, file=2)
         sys.argv = ["batchrunner", *words]
         for step in before:
             step()

@@ -322,6 +322,8 @@ def lived(case: Case, trouble: Trouble, *, stopped: bool = False) -> Tally:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         life = Life(case, folder, stack.enter_context(_provider(case, folder)))
+        if case.chaotic:  # what is refused for now is tried again after seconds, and longer each time
+            life.patience = 3 * launch.PATIENCE
         try:
             for _ in range(1 if case.strikes == 1 else 3 * case.strikes):
                 was_struck = life.struck(trouble, stopped=stopped)
@@ -332,7 +334,8 @@ def lived(case: Case, trouble: Trouble, *, stopped: bool = False) -> Tally:
             if not life.tally.violations:
                 life.end()
         except Hang as hang:
-            life.tally.violations.append(Violation(COMES_TO_AN_END, str(hang)))
+            unfinished = [f"{job['key']} {job['state']}" for job in life.evidence().jobs if job["state"] != "done"]
+            life.tally.violations.append(Violation(COMES_TO_AN_END, f"{unfinished} {hang}"))
         life.tally.seconds = time.monotonic() - began
         return life.tally
 
