@@ -49,11 +49,11 @@ def test_what_is_promised_is_durable_first():
 
 @pytest.mark.skipif(bool(tracing.missing()), reason=tracing.missing() or "strace")
 def test_a_power_cut_takes_nothing_that_was_promised():
-    ended = run("--only", "power cuts", "--kills", "10", "--workers", "1")
+    ended = run("--only", "power cuts", "--kills", "5", "--workers", "1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-QUICK = ("has a transport that repeats", "keeps the key", "releases its slot before the record", "buys beyond its cap")
+QUICK = ("has a transport that repeats", "keeps the key", "releases its slot before the record")
 
 
 @pytest.mark.parametrize(
