@@ -215,7 +215,8 @@ class Handler(BaseHTTPRequestHandler):
             self._signal("answered")
         except Dropped:
             self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the client may have left already
+                self.connection.shutdown(socket.SHUT_RDWR)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
