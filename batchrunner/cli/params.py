@@ -137,21 +137,6 @@ redo_option = click.option(
     type=click.Choice(["changed", "failed"]),
     help="Pay again: for jobs that changed after they were bought, or that failed.",
 )
-deadline_option = click.option(
-    "--deadline", type=TimeOfDay(), help="End at this time of day; begin nothing that would come later."
-)
-max_duration_option = click.option(
-    "--max-duration", type=Duration(), help="The same for a length of time (90s, 30m, 6h)."
-)
-window_option = click.option(
-    "--window", type=Hours(), help="Buy in these hours alone; `none`: at any time, whatever the manifest says."
-)
-date_option = click.option(
-    "--date", "day", type=Day(), help="What {date} stands for, to go on with the batch of another night."
-)
-canary_option = click.option(
-    "--canary/--no-canary", default=True, help="Wait for the first clip of a new kind [as the manifest says]."
-)
 batch_argument = click.argument("batch", required=False)
 
 

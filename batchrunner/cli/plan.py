@@ -6,34 +6,19 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from datetime import date, time, timedelta
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from batchrunner import app, saved
 from batchrunner.cli import screen
-from batchrunner.cli.params import (
-    Amount,
-    allow_option,
-    canary_option,
-    database_option,
-    date_option,
-    deadline_option,
-    max_duration_option,
-    only_option,
-    redo_option,
-    set_option,
-    tag_option,
-    window_option,
-)
+from batchrunner.cli.buying import buying_options
 from batchrunner.cli.words import put, say
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest import Loaded
 from batchrunner.manifest.diagnostics import render_text
 from batchrunner.model import WantedJob
-from batchrunner.moments import Window
 from batchrunner.preview import Preview
 from batchrunner.request import canonical
 from batchrunner.run_request import RunRequest
@@ -43,46 +28,17 @@ EMULATED = "Compare with the rehearsals' database, and count with the emulator's
 
 
 @click.command()
-@click.argument("manifest", required=False, type=click.Path(path_type=Path))
-@click.option("-p", "--prompt", "prompts", multiple=True, metavar="TEXT", help="A clip of this prompt; no manifest.")
-@set_option
-@database_option
+@buying_options
 @click.option("--emulator", is_flag=True, help=EMULATED)
-@click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
-@click.option("--max-cost", type=Amount(), help="What the batch may cost in all.")
-@deadline_option
-@max_duration_option
-@window_option
-@date_option
-@click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips.")
-@only_option
-@tag_option
-@allow_option
-@redo_option
-@canary_option
 @click.option("--list", "listed", is_flag=True, help="Each job with its mark, and each file that leaves this machine.")
 @click.option("--resolved", is_flag=True, help="Each job as it would be asked for, as YAML (with --json: JSON lines).")
 @click.option("--out", type=click.Path(path_type=Path), help="Save it: `run` then buys exactly this, or nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One object; with --list it holds the jobs as well.")
 @click.option("--exit-code", "tells", is_flag=True, help="End with 10 when there is work to do.")
 def command(
-    manifest: Path | None,
-    prompts: tuple[str, ...],
-    sets: tuple[str, ...],
-    database: Path | None,
+    request: RunRequest,
+    *,
     emulator: bool,
-    max_in_flight: int | None,
-    max_cost: int | None,
-    deadline: time | None,
-    max_duration: timedelta | None,
-    window: Window | Literal["none"] | None,
-    day: date | None,
-    limit: int | None,
-    only: str | None,
-    tags: tuple[str, ...],
-    allowed: tuple[Path, ...],
-    redo: tuple[str, ...],
-    canary: bool,
     listed: bool,
     resolved: bool,
     out: Path | None,
@@ -93,32 +49,12 @@ def command(
 
     Nothing is sent or written, no key is needed, and a run may be at work.
     """
-    if (manifest is None) is not bool(prompts):
-        raise UsageError("plan needs a manifest, or prompts with -p", fix="batchrunner plan batch.yaml")
+    manifest = request.manifest
     if manifest is not None and saved.is_saved(manifest):
         raise UsageError(
             f"{manifest} is a saved plan, and no manifest", fix=f"batchrunner run {manifest} carries it out"
         )
-    request = RunRequest(
-        manifest=manifest,
-        prompts=prompts,
-        sets=sets,
-        allowed=allowed,
-        database=database,
-        emulator=emulator,
-        max_in_flight=max_in_flight,
-        max_cost=max_cost,
-        deadline=deadline,
-        max_duration=max_duration,
-        window=None if window == "none" else window,
-        at_any_time=window == "none",
-        date=day,
-        limit=limit,
-        only=only,
-        tags=tags,
-        redo=redo,
-        canary=canary,
-    )
+    request = replace(request, emulator=emulator)
     with app.open_plan(request, os.environ) as (session, loaded):
         if session.warnings:
             say(render_text(session.warnings).rstrip("\n"), err=True)

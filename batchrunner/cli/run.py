@@ -6,35 +6,18 @@ import os
 import shlex
 import sys
 from dataclasses import replace
-from datetime import date, time, timedelta
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from batchrunner import app, saved, settings
 from batchrunner.cli import closing, progress, screen
+from batchrunner.cli.buying import buying_options
 from batchrunner.cli.consent import choice
-from batchrunner.cli.params import (
-    Amount,
-    Seconds,
-    allow_option,
-    canary_option,
-    database_option,
-    date_option,
-    deadline_option,
-    max_duration_option,
-    no_proxy_option,
-    only_option,
-    redo_option,
-    set_option,
-    tag_option,
-    window_option,
-)
+from batchrunner.cli.params import Seconds, no_proxy_option
 from batchrunner.cli.words import say, shown
 from batchrunner.errors import ExitCode, UsageError
 from batchrunner.manifest.diagnostics import render_text
-from batchrunner.moments import Window
 from batchrunner.run_request import EMULATOR_SPEED, RunRequest
 from batchrunner.session import Report, Session
 
@@ -53,10 +36,7 @@ class RunCommand(click.Command):
 
 
 @click.command(cls=RunCommand)
-@click.argument("manifest", required=False, type=click.Path(path_type=Path))
-@click.option("-p", "--prompt", "prompts", multiple=True, metavar="TEXT", help="A clip of this prompt; no manifest.")
-@set_option
-@database_option
+@buying_options
 @no_proxy_option
 @click.option("--out", type=click.Path(path_type=Path), help="Where clips go [output.dir of the manifest].")
 @click.option("--yes", is_flag=True, help="Buy without asking.")
@@ -64,45 +44,19 @@ class RunCommand(click.Command):
 @click.option("--speed", type=click.FloatRange(min=0.1, max=100_000), help="How fast the emulator's time runs [100].")
 @click.option("--seed", type=int, help="What the emulator does wrong, and when [0]: the same seed, the same night.")
 @click.option("--clips", type=click.Choice(["tiny", "full"]), help="How large the emulator's clips are [tiny].")
-@click.option("--max-in-flight", type=click.IntRange(min=1), help="Tasks at the provider at once, at most.")
-@click.option("--max-cost", type=Amount(), help="What the batch may cost in all; needs `prices` in the manifest.")
-@deadline_option
-@max_duration_option
-@window_option
-@date_option
-@click.option("--limit", type=click.IntRange(min=0), help="Buy at most this many clips in this run.")
-@only_option
-@tag_option
-@allow_option
-@redo_option
 @click.option("--settle", type=Seconds(), default=settings.SETTLE, metavar="SECONDS", help=SETTLE_HELP)
-@canary_option
 @click.option("--report/--no-report", default=False, help="Write a page with every clip beside them.")
 @click.option("--progress", "mode", type=click.Choice(progress.MODES), default="auto", show_default=True)
 def command(
-    manifest: Path | None,
-    prompts: tuple[str, ...],
-    sets: tuple[str, ...],
-    database: Path | None,
+    request: RunRequest,
+    *,
     out: Path | None,
     yes: bool,
     emulator: str | None,
     speed: float | None,
-    clips: str | None,
     seed: int | None,
-    max_in_flight: int | None,
-    max_cost: int | None,
-    deadline: time | None,
-    max_duration: timedelta | None,
-    window: Window | Literal["none"] | None,
-    day: date | None,
-    limit: int | None,
-    only: str | None,
-    tags: tuple[str, ...],
-    allowed: tuple[Path, ...],
-    redo: tuple[str, ...],
+    clips: str | None,
     settle: float,
-    canary: bool,
     report: bool,
     mode: str,
 ) -> ExitCode:
@@ -111,40 +65,23 @@ def command(
     MANIFEST is a YAML file, or a table (.csv, .tsv, .jsonl) with a column `prompt`: a clip for each row. Or it is what
     `plan --out` saved: then exactly that is bought, without asking, or nothing.
     """
-    if (manifest is None) is not bool(prompts):
-        raise UsageError("run needs a manifest, or prompts with -p", fix='batchrunner run batch.yaml, or run -p "…"')
     if speed is not None and emulator is None:
         raise UsageError("--speed is the emulator's: a real provider takes its time", fix="add --emulator")
     if seed is not None and emulator is None:
         raise UsageError("--seed is the emulator's: a real provider's luck is its own", fix="add --emulator")
     if clips is not None and emulator is None:
         raise UsageError("--clips is the emulator's: a real provider's come as they are billed", fix="add --emulator")
-    request = RunRequest(
-        manifest=manifest,
-        prompts=prompts,
-        sets=sets,
-        allowed=allowed,
-        database=database,
+    request = replace(
+        request,
         out=out,
         emulator=emulator is not None,
         scenario=emulator or "happy",
         speed=speed or EMULATOR_SPEED,
         seed=seed,
         full_clips=clips == "full",
-        max_in_flight=max_in_flight,
-        max_cost=max_cost,
-        deadline=deadline,
-        max_duration=max_duration,
-        window=None if window == "none" else window,
-        at_any_time=window == "none",
-        date=day,
-        limit=limit,
-        only=only,
-        tags=tags,
-        redo=redo,
         settle=settle,
-        canary=canary,
     )
+    manifest = request.manifest
     plan = saved.load(manifest) if manifest is not None and saved.is_saved(manifest) else None
     if plan is not None:
         request = saved.asked(plan, request)
