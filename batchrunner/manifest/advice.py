@@ -9,7 +9,8 @@ from batchrunner.manifest import words
 from batchrunner.manifest.traps import glued_key
 
 if TYPE_CHECKING:
-    from batchrunner.manifest.reader import Document, Loc
+    from batchrunner.manifest.reader import Document
+    from batchrunner.manifest.source import Loc
 
 _TRUE = ("yes", "on", "y", "true", "1", "是", "有", "开", "打开", "开启", "有声")
 _FALSE = ("no", "off", "n", "false", "0", "否", "无", "没有", "关", "关闭", "静音", "无声")

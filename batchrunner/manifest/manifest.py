@@ -17,9 +17,9 @@ from batchrunner.budget import NO_CAPS, Cap, Caps
 from batchrunner.diagnostic import Severity
 from batchrunner.manifest import folders, names, template, validate
 from batchrunner.manifest.money import CURRENCY, Prices, micro
-from batchrunner.manifest.reader import Document, Loc, read
+from batchrunner.manifest.reader import Document, read
 from batchrunner.manifest.schema import JobEntry, LimitsSection, ManifestFile, PriceTable, RetrySection
-from batchrunner.manifest.source import Source
+from batchrunner.manifest.source import Loc, Source
 from batchrunner.model import FrameDialect
 from batchrunner.moments import Window
 from batchrunner.settings import GROUPS, Limits

@@ -20,8 +20,9 @@ from batchrunner.manifest.sources import name_problem
 from batchrunner.manifest.spots import Problems, Spot, Written
 
 if TYPE_CHECKING:
-    from batchrunner.manifest.reader import Document, Loc
+    from batchrunner.manifest.reader import Document
     from batchrunner.manifest.schema import JobEntry
+    from batchrunner.manifest.source import Loc
 
 HELD = 4_096
 """Combinations that are made once and kept for the next row."""

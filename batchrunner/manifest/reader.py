@@ -15,10 +15,7 @@ from batchrunner.diagnostic import Diagnostic, Severity
 from batchrunner.errors import ManifestError
 from batchrunner.manifest import lookalikes, resume, traps
 from batchrunner.manifest.scalars import ALLOWED_TAGS, MERGE, STR, CoreLoader, construct
-from batchrunner.manifest.source import Source, Span
-
-Loc = tuple[str | int, ...]
-"""A path of keys and list indexes, as pydantic's errors carry it."""
+from batchrunner.manifest.source import Loc, Source, Span
 
 MAX_DEPTH = 40
 """The language needs seven levels; the C composer recurses and would overflow its stack."""

@@ -19,7 +19,7 @@ from batchrunner.manifest.spots import Problems, Spot, Written
 from batchrunner.manifest.template import Template, TemplateError
 
 if TYPE_CHECKING:
-    from batchrunner.manifest.reader import Loc
+    from batchrunner.manifest.source import Loc
 
 PRODUCT_LIMIT = 1_000
 """Jobs of one row, unless the manifest says how many it may ask for: more are rather a slip than a wish."""

@@ -27,6 +27,9 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufff
 _WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE_AS = "save the file as UTF-8 (in most editors: Save as, encoding UTF-8)"
 
+Loc = tuple[str | int, ...]
+"""A path of keys and list indexes, as pydantic's errors carry it."""
+
 
 class Span(NamedTuple):
     """Characters `start` to `end` (not included) of a source's text."""

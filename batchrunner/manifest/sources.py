@@ -16,8 +16,9 @@ from batchrunner.manifest.spots import Problems, Spot, Written
 from batchrunner.manifest.tables import Table
 
 if TYPE_CHECKING:
-    from batchrunner.manifest.reader import Document, Loc
+    from batchrunner.manifest.reader import Document
     from batchrunner.manifest.schema import From
+    from batchrunner.manifest.source import Loc
 
 KINDS = ("csv", "jsonl", "rows", "pairs", "chain")
 OF_TABLES = ("columns", "encoding")

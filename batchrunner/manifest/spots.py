@@ -11,7 +11,8 @@ from batchrunner.manifest.reader import MAX_PROBLEMS
 from batchrunner.manifest.source import Source, Span, veiled
 
 if TYPE_CHECKING:
-    from batchrunner.manifest.reader import Document, Loc
+    from batchrunner.manifest.reader import Document
+    from batchrunner.manifest.source import Loc
 
 
 class Spot(Protocol):

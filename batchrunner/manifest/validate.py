@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from batchrunner.diagnostic import Diagnostic
-    from batchrunner.manifest.reader import Document, Loc
+    from batchrunner.manifest.reader import Document
+    from batchrunner.manifest.source import Loc
 
 EXTENSION = "x-"
 """Top-level keys that begin so are homes for anchors and mean nothing."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batchrunner.manifest import schema
 
 if TYPE_CHECKING:
-    from batchrunner.manifest.reader import Loc
+    from batchrunner.manifest.source import Loc
 
 _OTHER_WORDS = {
     "id": "编号 镜号 镜头 标识 shot",

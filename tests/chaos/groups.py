@@ -122,7 +122,7 @@ def ordered(case: Case) -> Tally:
 
 # spoilt answers
 
-LIES = ("302", "another id", "the id a path", "the id a query", "one byte changed", "ten bytes changed")
+LIES = ("302",)
 """Of a sale: what no client can tell from the truth, and what no gateway says by chance."""
 TARGETS = ("submit", "upload", "poll", "download", "look-up", "balance")
 
