@@ -65,7 +65,8 @@ def test_each_night_is_a_batch_and_says_what_the_last_one_left(world: World, ser
     assert len(server.ledger) == 6
     assert "night-2026-11-20: 3 done" in world.batchrunner("status", "night-2026-11-20").out
 
-    world.manifest(JOBS, name="night-{date}", limits={"window": hours(2, 4)})
+    # another name: late in the evening the window that opens after midnight had its last night today as well
+    world.manifest(JOBS, name="later-{date}", limits={"window": hours(2, 4)})
     before = world.batchrunner("plan", "batch.yaml").out
     assert "the coming night is another batch: it is planned with --date 20" in before, (
         "it shows what is left of the last"
