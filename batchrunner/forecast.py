@@ -96,6 +96,23 @@ class Forecast:
         root = math.sqrt(self.survival[index]) - (wanted - self.steps[index]) * math.sqrt(density) / 2
         return self.knots[index] + (self.survival[index] - max(root, 0.0) ** 2) / density
 
+    def best(self, age: float, first: float, floor: float) -> float:
+        """The moment for one question about a task of this age, from `first` on: when it finds the task unfinished, the next
+        one cannot come before `floor` seconds later, so that waiting for many that end soon may cost less than it saves.
+        """
+        alive, at_first = self.alive(age), self.alive(first)
+        best, most = first, 0.0
+        start = bisect_right(self.knots, first)
+        for index in range(start, len(self.knots)):
+            moment = self.knots[index]
+            if moment >= first + floor:
+                break
+            sooner = (at_first - self.survival[index]) * (first + floor - moment)
+            saved = sooner - (alive - at_first) * (moment - first)
+            if saved > most:
+                best, most = moment, saved
+        return best
+
     def _piece(self, age: float) -> int:
         return min(max(bisect_right(self.knots, age) - 1, 0), len(self.knots) - 2)
 

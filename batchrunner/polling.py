@@ -18,6 +18,7 @@ AGEING = 0.1
 """A task is asked about again after at least a tenth of its age."""
 JITTER = 0.2
 AIMED_JITTER = 0.1
+"""Of the floor: where the times are known, a question that comes too late or too early for the sake of drifting is a loss."""
 BACKOFF_CAP = 60.0
 
 
@@ -28,7 +29,7 @@ def next_look(age: float, *, floor: float, chance: float, learned: Forecast | No
     task may use of the query rate, in questions a second.
     """
     if learned is not None and (aimed := _aimed(age, learned, floor=floor, share=share)) is not None:
-        return max(floor, aimed * (1 + AIMED_JITTER * (chance - 0.5)))
+        return max(floor, aimed + AIMED_JITTER * floor * chance)
     if age < floor / 2:
         return floor * (1 + JITTER * chance)
     pause = min(max(2 * floor, AGEING * age, 1 / share), SLOWEST * floor)
@@ -39,7 +40,7 @@ def _aimed(age: float, learned: Forecast, *, floor: float, share: float) -> floa
     """Seconds until the next of as many questions as the documented cadence asks; None for a task older than any known."""
     questions = learned.mean * min(1 / (2 * floor), share)
     then = learned.after(age, learned.expected_steps / max(questions, 1.0))
-    return None if then is None else then - age
+    return None if then is None else learned.best(age, max(then, age + floor), floor) - age
 
 
 def backoff(failures: int, *, first: float = 1.0, cap: float = BACKOFF_CAP, chance: float) -> float:

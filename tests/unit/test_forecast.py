@@ -118,6 +118,39 @@ def test_a_task_of_a_known_kind_is_noticed_sooner_for_fewer_questions(learned):
     assert sum(asked for asked, _ in known) < 0.9 * sum(asked for asked, _ in unknown)
 
 
+@pytest.mark.parametrize("service", [41.0, 42.0, 43.0])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.99])
+def test_tasks_that_all_take_about_as_long_are_asked_about_once(service, chance):
+    """A question in the middle of a narrow spread would find half of them unfinished, and could not be repeated soon."""
+    learned = forecast([41.0, 42.0, 43.0] * 40)
+    pause = next_look(0.0, floor=5.0, chance=chance, learned=learned)
+    assert service <= pause <= 43.0 + 1.0
+
+
+@given(
+    st.lists(st.floats(0.1, 1e3), min_size=FEWEST, max_size=24),
+    st.floats(0, 1e3),
+    st.floats(0, 1e3),
+    st.floats(0.01, 60),
+)
+def test_no_moment_nearby_is_better_for_the_one_question(seen, age, later, floor):
+    """Against sums over a grid: the delay to be expected with a question then, and one a floor after it."""
+    learned, first = forecast(seen), age + later
+
+    def delay(moment):
+        slices = 40
+        ends = [age + (first + floor - age) * (number + 0.5) / slices for number in range(slices)]
+        falls = [(end, learned.alive(end - width) - learned.alive(end + width)) for end in ends]
+        return sum((moment - end if end <= moment else first + floor - end) * fall for end, fall in falls)
+
+    width = (first + floor - age) / 80
+    chosen = learned.best(age, first, floor)
+    assert first <= chosen < first + floor
+    knots = [knot for knot in learned.knots if first < knot < first + floor]
+    grain = width * 2 * (first + floor - age) * max(learned.alive(age) - learned.alive(first + floor), 1e-9) + 1e-9
+    assert delay(chosen) <= min(map(delay, [first, *knots])) + 4 * grain
+
+
 @given(times, st.floats(0, 1e6), st.floats(0, 1, exclude_max=True), st.floats(1e-4, 100))
 def test_never_more_often_than_the_floor_and_never_in_vain(seen, age, chance, share):
     pause = next_look(age, floor=5.0, chance=chance, learned=forecast(seen), share=share)
