@@ -135,9 +135,10 @@ class Submitter:
             board.purchases += 1
             job = replace(context.moved(job, JobEvent.CLAIMED), purchase_id=purchase, submitted_at=now)
             exchange = await self._send(body)
+            answered_at = anyio.current_time()
             verdict = classify.submission(exchange, now=context.now())
             board.heard(exchange.status is not None)
-            await self._record(job, verdict)
+            await self._record(job, verdict, answered_at)
             await self._outage.learn(verdict)
         await self._warn_of_caps()
         return verdict.verdict
@@ -153,10 +154,10 @@ class Submitter:
             self._scopes.discard(scope)
         return Exchange(complete=False, body_started=True, error="no answer in time")
 
-    async def _record(self, job: Job, verdict: Submission) -> None:
+    async def _record(self, job: Job, verdict: Submission, answered_at: float) -> None:
         match verdict.verdict:
             case Verdict.ACCEPTED:
-                await self._accepted(job, verdict)
+                await self._accepted(job, verdict, answered_at)
             case Verdict.IN_DOUBT:
                 await self._unanswered(job, verdict.answer, verdict.reason)
             case Verdict.REFUSED:
@@ -169,7 +170,8 @@ class Submitter:
         if verdict.verdict not in (Verdict.UNSENT, Verdict.REFUSED_FOR_NOW):
             board.refusals, board.refused_since = 0, None
 
-    async def _accepted(self, job: Job, verdict: Submission) -> None:
+    async def _accepted(self, job: Job, verdict: Submission, answered_at: float) -> None:
+        """A task's age counts from its answer: how long the record took says nothing of the provider."""
         context = self._context
         assert verdict.task_id is not None
         now = context.now()
@@ -180,11 +182,10 @@ class Submitter:
             await self._unanswered(job, replace(verdict.answer, rule=TAKEN_ID.id), TAKEN_ID.reason)
             return
         job = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
-        accepted_at = anyio.current_time()
         await context.lessons.look_up(job.request.kind)
         context.board.fly(
-            Flight(job=job, accepted_at=accepted_at, unfinished_at=accepted_at),
-            accepted_at + context.next_look(job, 0.0),
+            Flight(job=job, accepted_at=answered_at, unfinished_at=answered_at),
+            answered_at + context.next_look(job, 0.0),
         )
 
     async def _unanswered(self, job: Job, answer: Answer, reason: str) -> None:
