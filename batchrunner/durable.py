@@ -72,7 +72,7 @@ def created(path: Path, ours: Callable[[bytes], bool]) -> tuple[Path, IO[bytes]]
         if begins(candidate, ours):
             remove(candidate)
         with suppress(FileExistsError):
-            return candidate, opened_new(candidate)
+            return candidate, os.fdopen(opened_new(candidate), "wb")
     raise AssertionError("there is always a next number")
 
 
@@ -85,10 +85,19 @@ def begins(path: Path, ours: Callable[[bytes], bool]) -> bool:
     return False
 
 
-def opened_new(path: Path) -> IO[bytes]:
-    """A file that did not exist before; a link in its place is not followed."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(path, flags, 0o644), "wb")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def opened_new(path: Path) -> int:
+    """The descriptor of a file that did not exist before; a link in its place is not followed."""
+    return os.open(path, _NEW, 0o644)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it, where one call may write a part only."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 @contextmanager
@@ -168,4 +177,4 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
 def remove(path: Path) -> None:
     """Remove a file if it is there and can be removed."""
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        os.unlink(path)  # noqa: PTH108  (one for each clip)

@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from batchrunner.durable import (
     COLLECT_AGAIN,
@@ -28,6 +29,7 @@ from batchrunner.durable import (
     remove,
     storage_error,
     sync_folder,
+    write_all,
     write_durably,
 )
 from batchrunner.errors import StorageError
@@ -38,6 +40,9 @@ RESERVE = 512 << 20
 """Bytes of the disk that no clip is stored in; of a small disk a twentieth (reliability notes §1.4)."""
 BAD_BYTES = 1 << 20
 """Of a file that is no clip at all, as much as support could want to see."""
+LOOK = 1.0
+"""Seconds for which what a disk had to spare is believed, less what was given away since; the reserve is far larger than
+what others write meanwhile."""
 
 
 def size_of(path: Path) -> int:
@@ -53,6 +58,8 @@ class OutputFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._spare, self._looked_at = 0, float("-inf")
+        self._checked: set[Path] = set()
 
     def check(self) -> None:
         """Prove, with a real file, that clips can be kept here; `StorageError` before anything is paid for."""
@@ -70,30 +77,46 @@ class OutputFolder:
 
     def make_room(self, size: int, *, then: str = COLLECT_AGAIN) -> None:
         """`StorageError` when a file of `size` bytes would use up the disk's reserve: what cannot be kept is not fetched."""
-        try:
-            make_folder(self.root)
-            disk = shutil.disk_usage(self.root)
-        except OSError as error:
-            raise storage_error(error, self.root, then=then) from None
-        if size > disk.free - min(RESERVE, disk.total // 20):
-            raise StorageError(
-                f"the disk of {self.root} is nearly full ({disk.free >> 20} MiB are free); no paid clip is lost",
-                fix=f"free some space, then {then}",
-            )
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK or size > self._spare:
+            try:
+                make_folder(self.root)
+                disk = shutil.disk_usage(self.root)
+            except OSError as error:
+                raise storage_error(error, self.root, then=then) from None
+            self._spare, self._looked_at = disk.free - min(RESERVE, disk.total // 20), now
+            if size > self._spare:
+                raise StorageError(
+                    f"the disk of {self.root} is nearly full ({disk.free >> 20} MiB are free); no paid clip is lost",
+                    fix=f"free some space, then {then}",
+                )
+        self._spare -= size
 
     def part(self, output: str, *, owner: str) -> Part:
         """A new, empty `.part` for the clip `output`; `owner` (a task id) keeps two databases apart."""
         final, path = self._names_of(output, owner)
         try:
-            make_folder(path.parent)
-            if path.parent != self.root:
-                self._refuse_detour(path.parent)
-            # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
-            path.unlink(missing_ok=True)
-            file = opened_new(path)
+            if path.parent not in self._checked:
+                self._make(path.parent)
+            try:
+                descriptor = opened_new(path)
+            except FileExistsError:
+                # A run that died between link and unlink left one file with two names: emptying it would empty the clip.
+                path.unlink(missing_ok=True)
+                descriptor = opened_new(path)
+            except FileNotFoundError:  # somebody has removed the folder
+                self._make(path.parent)
+                descriptor = opened_new(path)
         except OSError as error:
             raise storage_error(error, path.parent) from None
-        return Part(path=path, final=final, file=file)
+        return Part(path=path, final=final, descriptor=descriptor)
+
+    def _make(self, folder: Path) -> None:
+        """The folder is there, and inside ours; once in a run, as each clip would ask for many names."""
+        make_folder(folder)
+        if folder != self.root:
+            self._refuse_detour(folder)
+        self._checked.add(folder)
 
     def published(self, output: str, *, owner: str) -> Path | None:
         """The clip that an earlier run named and did not live to record; None when there is none that is surely its own."""
@@ -113,7 +136,11 @@ class OutputFolder:
 
     def recorded(self, output: str, *, owner: str) -> None:
         """The clip's job is done: it needs no second name any more."""
-        remove(self._names_of(output, owner)[1])
+        remove(self.second_name(output, owner=owner))
+
+    def second_name(self, output: str, *, owner: str) -> Path:
+        """The name that a clip has beside its own until its job is recorded as done."""
+        return self._names_of(output, owner)[1]
 
     def left_over(self) -> set[Path]:
         """The parts that runs which died left here; a look at names alone."""
@@ -171,9 +198,12 @@ class Part:
 
     path: Path
     final: Path
-    file: IO[bytes]
+    descriptor: int | None
+    """Of the file; None when it is closed."""
     size: int = 0
     """Bytes written so far."""
+    content: bytes | None = None
+    """All of them, while they came in one piece."""
     is_published: bool = False
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -183,13 +213,16 @@ class Part:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.file.close()
-        except OSError:  # what could not be flushed is thrown away with the rest
-            pass
-        finally:
-            if not self.is_published:
-                remove(self.path)
+        self.close()
+        if not self.is_published:
+            remove(self.path)
+
+    def close(self) -> None:
+        """Let go of the file; what it holds and is called stays."""
+        if self.descriptor is not None:
+            with suppress(OSError):  # what matters was synced
+                os.close(self.descriptor)
+            self.descriptor = None
 
     @property
     def sha256(self) -> str:
@@ -198,46 +231,39 @@ class Part:
 
     def write(self, chunk: bytes) -> None:
         """Append; `StorageError` when the disk is full."""
-        try:
-            self.file.write(chunk)
-        except OSError as error:
-            raise storage_error(error, self.path.parent) from None
+        with self._refusals() as descriptor:
+            write_all(descriptor, chunk)
         self._digest.update(chunk)
+        self.content = None if self.size else chunk
         self.size += len(chunk)
 
     def restart(self) -> None:
         """Forget what was written: the file is another one now."""
-        try:
-            self.file.flush()
-            self.file.seek(0)
-            self.file.truncate()
-        except OSError as error:
-            raise storage_error(error, self.path.parent) from None
-        self.size, self._digest = 0, hashlib.sha256()
+        with self._refusals() as descriptor:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.ftruncate(descriptor, 0)
+        self.size, self.content, self._digest = 0, None, hashlib.sha256()
 
     def sync(self) -> None:
         """Make what was written durable."""
-        try:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        except OSError as error:
-            raise storage_error(error, self.path.parent) from None
+        with self._refusals() as descriptor:
+            os.fsync(descriptor)
 
     def publish(self) -> Path:
-        """Give the clip its final name, durably, and return it.
+        """Give the clip its final name, which is durable once its folder is synced, and return it.
 
         A file that has the name already is kept: if it is this very clip (the run died between rename and record) it is
         the answer, otherwise the clip gets the next free number.
         """
         name = self._named(self.final)
         self.is_published = True
+        self.close()
         return name
 
     def _named(self, name: Path) -> Path:
         try:
             for candidate in names(name):
                 if claim(self.path, candidate) or self._is(candidate):
-                    sync_folder(candidate.parent)
                     return candidate
         except OSError as error:
             raise storage_error(error, name) from None
@@ -251,14 +277,22 @@ class Part:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
     def set_aside(self, *, whole: bool) -> Path:
-        """Keep what the provider sent, under a name that no one takes for a clip; nothing else loses its name for it.
+        """Keep what the provider sent, durably, under a name that no one takes for a clip; nothing else loses its name for it.
 
         Of what cannot be played only the beginning is kept, unless `whole`.
         """
-        if not whole and self.size > BAD_BYTES:
-            try:
-                self.file.flush()
-                self.file.truncate(BAD_BYTES)
-            except OSError as error:
-                raise storage_error(error, self.path.parent) from None
-        return self._named(self.final.with_name(self.final.name + ".bad"))
+        with self._refusals() as descriptor:
+            if not whole and self.size > BAD_BYTES:
+                os.ftruncate(descriptor, BAD_BYTES)
+            aside = self._named(self.final.with_name(self.final.name + ".bad"))
+            sync_folder(aside.parent)
+        return aside
+
+    @contextmanager
+    def _refusals(self) -> Iterator[int]:
+        """The open file; what the operating system refuses is said in words."""
+        assert self.descriptor is not None
+        try:
+            yield self.descriptor
+        except OSError as error:
+            raise storage_error(error, self.path.parent) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,17 +52,27 @@ def load() -> None:
         ) from None
 
 
-def read(path: Path) -> ClipFacts:
-    """The facts of a whole mp4 file; `NotAClip` when it is anything else, or was cut short."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if file.read(12)[4:8] != b"ftyp":
-            raise NotAnMp4("it is not an mp4 file")
-        found = _index(file, size)
-        plain = index.plain(found, size) if found else None
+def read(path: Path, content: bytes | None = None) -> ClipFacts:
+    """The facts of a whole mp4 file; `NotAClip` when it is anything else, or was cut short.
+
+    `content` is what the file holds, where that is at hand: a plain clip's file is not opened then.
+    """
+    if content is not None:
+        plain = _plain(io.BytesIO(content), len(content))
+    else:
+        with path.open("rb") as file:
+            plain = _plain(file, os.fstat(file.fileno()).st_size)
     if plain is not None:
         return ClipFacts(duration=plain.duration, width=plain.width, height=plain.height, sound=plain.sound)
     return _read_by_ffmpeg(path)
+
+
+def _plain(file: IO[bytes], size: int) -> index.Index | None:
+    """What a plain file's index says; None leaves it to PyAV."""
+    if file.read(12)[4:8] != b"ftyp":
+        raise NotAnMp4("it is not an mp4 file")
+    found = _index(file, size)
+    return index.plain(found, size) if found else None
 
 
 def _read_by_ffmpeg(path: Path) -> ClipFacts:

@@ -21,6 +21,7 @@ from batchrunner.runner.asking import poll
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context
+from batchrunner.runner.landings import Landings
 from batchrunner.runner.transfer import BadFile, Gone, NotNow, Transfer
 from batchrunner.states import JobEvent
 
@@ -39,8 +40,7 @@ class Fetcher:
     def __init__(self, context: Context, canaries: Canaries) -> None:
         self._context = context
         self._canaries = canaries
-        self._recorded: list[Job] = []
-        self._forgetting = False
+        self._landings = Landings()
 
     async def fetch(self, flight: Flight) -> None:
         """Download one finished clip, verify it and record it, or arrange for the next try."""
@@ -66,24 +66,7 @@ class Fetcher:
         await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
         flight.job = context.moved(job, JobEvent.SAVED, clip=clip)
         await self._canaries.saved(job, clip)
-        await self._forget(job)
-
-    async def _forget(self, job: Job) -> None:
-        """Take the second name from a clip that is recorded; those that come together share a thread."""
-        self._recorded.append(job)
-        if self._forgetting:
-            return
-        self._forgetting = True
-        try:
-            while jobs := list(self._recorded):
-                self._recorded.clear()
-                await anyio.to_thread.run_sync(self._unlink, jobs)
-        finally:
-            self._forgetting = False
-
-    def _unlink(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            self._context.outputs.recorded(job.output, owner=job.task_id or "")
+        await self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
 
     async def locate(self, flight: Flight) -> None:
         """Ask for the URL of a finished clip: after a restart, or because the one we had is dead."""
@@ -126,7 +109,8 @@ class Fetcher:
     async def _download(self, flight: Flight) -> Clip:
         assert flight.url is not None
         with ExitStack() as kept:
-            transfer = Transfer(self._context, flight.job, flight.url, kept, accept=partial(_accepted, flight.job))
+            accept = partial(_accepted, flight.job)
+            transfer = Transfer(self._context, self._landings, flight.job, flight.url, kept, accept=accept)
             try:
                 return await transfer.run()
             except BadFile as bad:
@@ -194,7 +178,7 @@ class Fetcher:
 def _accepted(job: Job, part: Part) -> Clip:
     """Name the file only when it is the clip that was asked for."""
     try:
-        facts = clips.read(part.path)
+        facts = clips.read(part.path, part.content)
     except clips.NotAnMp4:
         raise Gone from None  # a page in its place says nothing about the clip
     except clips.NotAClip as wrong:

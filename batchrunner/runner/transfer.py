@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Generic, TypeVar
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
-from batchrunner.model import Job
+from batchrunner.model import Clip, Job
 from batchrunner.outputs import Part
 from batchrunner.polling import backoff
 from batchrunner.providers.base import Download, DownloadBroken, Rest
 from batchrunner.runner.context import Context
+from batchrunner.runner.landings import Landings
 from batchrunner.settings import MAX_CLIP_BYTES
-
-T = TypeVar("T")
 
 TRIES = 8
 """At one address, as long as there is something to go on with."""
@@ -45,12 +44,22 @@ class BadFile(Exception):
         self.playable = playable
 
 
-class Transfer(Generic[T]):
+class Transfer:
     """The download of one job's clip from one address. The part is left to `kept`."""
 
-    def __init__(self, context: Context, job: Job, url: str, kept: ExitStack, *, accept: Callable[[Part], T]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        landings: Landings,
+        job: Job,
+        url: str,
+        kept: ExitStack,
+        *,
+        accept: Callable[[Part], Clip],
+    ) -> None:
         """`accept` says what the whole, durable part is; it runs in a thread, since it reads and names files."""
         self._context = context
+        self._landings = landings
         self._job = job
         self._url = url
         self._kept = kept
@@ -58,7 +67,7 @@ class Transfer(Generic[T]):
         self._rest: Rest | None = None
         self.part: Part | None = None
 
-    async def run(self) -> T:
+    async def run(self) -> Clip:
         """What is said of the whole file, durable under its `.part` name; `NotNow`, `Gone` or `BadFile` without one."""
         for tries in range(1, TRIES + 1):
             try:
@@ -70,7 +79,7 @@ class Transfer(Generic[T]):
             await anyio.sleep(backoff(tries, first=first, chance=self._context.chance.random()))
         raise AssertionError("the last try returns or raises")
 
-    async def _advance(self) -> T:
+    async def _advance(self) -> Clip:
         async with self._context.provider.download(self._url, rest=self._rest) as download:
             self._check(download)
             if self.part is None and (download.length or 0) > BUFFER:  # what finds no place is not fetched
@@ -79,7 +88,8 @@ class Transfer(Generic[T]):
                 await anyio.to_thread.run_sync(self.part.restart)
             self._rest = None
             last = await self._receive(download)
-        return await anyio.to_thread.run_sync(self._finish, download, last)
+        write = partial(self._write, download, bytes(last))
+        return await self._landings.land(write, self._accept, alone=self.part is not None)
 
     def _check(self, download: Download) -> None:
         rest = self._rest
@@ -129,8 +139,3 @@ class Transfer(Generic[T]):
         part = self._placed(download)
         part.write(content)
         return part
-
-    def _finish(self, download: Download, last: bytearray) -> T:
-        part = self._write(download, bytes(last))
-        part.sync()
-        return self._accept(part)

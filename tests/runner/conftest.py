@@ -53,7 +53,7 @@ class Files:
             self.after()
         except BaseException:
             if isinstance(result, Part):
-                result.file.close()  # as the end of a process does, which leaves the file itself where it is
+                result.close()  # as the end of a process does, which leaves the file itself where it is
             raise
         return result
 

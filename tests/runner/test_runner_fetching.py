@@ -189,7 +189,7 @@ def saved_and_not_recorded(world, key, content=None):
     part.write(content or task.content)
     part.sync()
     part.publish()
-    part.file.close()
+    part.close()
 
 
 async def test_a_clip_that_has_its_name_is_not_fetched_again(world):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -93,7 +94,7 @@ def test_what_is_set_aside_is_kept_under_a_name_that_no_one_takes_for_a_clip(fol
 
 def test_the_part_of_a_run_that_died_is_begun_anew(folder):
     first = written(folder, content=b"half of it")
-    first.file.close()  # its process is gone, its file is not
+    first.close()  # its process is gone, its file is not
     with written(folder) as part:
         assert part.path == first.path
         published(folder, part)
@@ -265,6 +266,31 @@ def test_what_would_fill_the_disk_is_not_fetched(folder, monkeypatch, free, tota
         folder.make_room(size)
     assert "no paid clip is lost" in str(caught.value)
     assert COLLECT_AGAIN in caught.value.fix
+
+
+def test_the_disk_is_asked_again_in_time_and_when_it_may_not_be_enough(folder, monkeypatch):
+    free, clock = [700 << 20], [0.0]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free[0], total=1 << 40))
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    for _ in range(3):
+        folder.make_room(50 << 20)
+    free[0] = 550 << 20  # they were written
+    with pytest.raises(StorageError, match="nearly full"):
+        folder.make_room(50 << 20)
+    folder.make_room(1 << 20)
+    free[0] = 400 << 20  # by others
+    clock[0] += 1.0
+    with pytest.raises(StorageError, match="nearly full"):
+        folder.make_room(1 << 20)
+
+
+@pytest.mark.parametrize("output", ["a.mp4", "day/night/a.mp4"])
+def test_a_folder_that_was_removed_during_the_run_is_made_again(folder, output):
+    with written(folder, output) as part:
+        published(folder, part)
+    shutil.rmtree(folder.root)
+    with written(folder, output) as part:
+        assert published(folder, part).read_bytes() == CLIP
 
 
 def test_a_folder_inside_that_leads_elsewhere_is_refused(folder, tmp_path):
@@ -464,7 +490,7 @@ def test_the_page_carries_the_mark(tmp_path):
 def test_what_runs_that_died_left_is_told_from_files_of_the_user(folder):
     kept = written(folder, "day/a.mp4")
     kept.publish()
-    kept.file.close()
+    kept.close()
     for name in ("mine.part", "a.mp4.xyz.part", "a.mp4.part"):
         (folder.root / name).touch()
     left = folder.left_over()
