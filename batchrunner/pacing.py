@@ -45,20 +45,22 @@ class Pace:
         factor, slowed_at = self.factor, self.slowed_at
         if factor < 1.0 and now - slowed_at >= self.recovery:
             factor, slowed_at = min(1.0, factor + STEP), now
+        return replace(self, tokens=self._grown(now), at=max(now, self.at), factor=factor, slowed_at=slowed_at)
+
+    def _grown(self, now: float) -> float:
+        """The tokens, with those that came in until `now`."""
         grown = self.tokens + max(now - self.at, 0.0) * self.rate.per_second * self.factor
-        return replace(
-            self, tokens=min(grown, float(self.rate.burst)), at=max(now, self.at), factor=factor, slowed_at=slowed_at
-        )
+        return min(grown, float(self.rate.burst))
 
     def available(self, now: float) -> int:
         """How many requests may leave at once."""
-        return 0 if now < self.held_until else int(self.at_time(now).tokens + 1e-9)
+        return 0 if now < self.held_until else int(self._grown(now) + 1e-9)
 
     def wait(self, now: float) -> float:
         """Seconds until one request may leave; 0 when one may now."""
         if now < self.held_until:
             return self.held_until - now
-        lacking = 1.0 - self.at_time(now).tokens
+        lacking = 1.0 - self._grown(now)
         return max(lacking, 0.0) / (self.rate.per_second * self.factor)
 
     def took(self, now: float) -> Pace:

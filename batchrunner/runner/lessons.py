@@ -54,7 +54,7 @@ class Lessons:
             return
         lesson.times.append(took)
         lesson.new += 1
-        if lesson.new >= RELEARN:
+        if lesson.new >= RELEARN or lesson.learned is None:
             lesson.new, lesson.learned = 0, self._forecast(lesson.times)
 
     def _forecast(self, times: deque[float]) -> Forecast | None:
