@@ -32,7 +32,7 @@ LAYERS = (
     {"classify", "reconcile", "schedule", "plan", "audit", "canary", "media.*", "outputs"},
     {"selection", "nights", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
-    {"spendkey"},
+    {"spendkey", "providers.fresh"},
     {"providers.addresses", "providers.lanes", "providers.proxies", "providers.quick"},
     {"store.*", "providers.http", "emulator.*"},
     {"providers.toapis"},
@@ -84,7 +84,7 @@ IMPURE_AT_THE_TOP = {
     "__main__",
 }
 PURE_ELSEWHERE = {"manifest.expand"}
-OWNERS = {"httpx": "providers", "sqlite3": "store", "sqlite_utils": "store"}
+OWNERS = {"httpx": "providers", "httpcore": "providers", "sqlite3": "store", "sqlite_utils": "store"}
 """Who alone may import what."""
 NOTHING_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

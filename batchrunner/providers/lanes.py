@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from batchrunner.providers.fresh import Fresh
+
 CONNECT_TIMEOUT = 15.0
 
 
@@ -38,7 +40,9 @@ _parsed = lru_cache(maxsize=64)(httpx.URL)
 
 
 def stock(tls: ssl.SSLContext, *, keeps: int, proxies: bool) -> httpx.AsyncBaseTransport:
-    """httpx's own transport. It holds `keeps` connections; with 0 each request gets a fresh one."""
+    """httpx's own transport, which holds `keeps` connections; with 0 each request gets a fresh one, past the pool."""
+    if not keeps and not proxies:
+        return Fresh(tls)
     limits = httpx.Limits(max_connections=keeps or None, max_keepalive_connections=keeps)
     if proxies:
         return _ByProxy(httpx.AsyncClient(verify=tls, limits=limits, follow_redirects=False))
