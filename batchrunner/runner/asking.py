@@ -11,6 +11,7 @@ import anyio
 
 from batchrunner import answers
 from batchrunner.envelope import retry_after
+from batchrunner.errors import StorageError
 from batchrunner.forecast import service_time
 from batchrunner.matrix import TAKEN_ID
 from batchrunner.model import Job, Moment
@@ -186,19 +187,28 @@ class Asker:
         if (status, progress) == (flight.job.provider_status, flight.job.progress):
             return
         flight.note(status, progress)
-        await context.writer.run(
-            context.store.record_progress, flight.job.id, status=status, progress=progress, now=context.now()
-        )
+        record = context.store.record_progress
+        context.writer.defer(record, flight.job.id, status=status, progress=progress, now=context.now())
         context.progressed(flight.job)
 
     async def _finished(self, flight: Flight, url: str, expires_at: datetime | None, *, took: float | None) -> None:
+        """Fetch the clip and tell of it at once; the record is durable before the clip has its name.
+
+        A run that dies before has lost nothing: the next one asks again about a task that is still called running.
+        """
         context = self._context
         flight.url, flight.expires_at = url, expires_at
-        record = context.store.record_finished
-        await context.writer.run(record, flight.job.id, expires_at=expires_at, took=took, now=context.now())
+        flight.finished = context.writer.defer(self._record_finished, flight.job, expires_at, took, context.now())
         flight.job = context.moved(flight.job, JobEvent.FINISHED)
         context.board.fetching.add(flight, anyio.current_time())
         context.board.wake()
+
+    def _record_finished(self, job: Job, expires_at: datetime | None, took: float | None, now: datetime) -> None:
+        if not self._context.store.record_finished(job.id, expires_at=expires_at, took=took, now=now):
+            raise StorageError(
+                f"{job.key} was moved in the database while this run collected it; its clip is not lost",
+                fix="run the same command again",
+            )
 
     async def _task_failed(self, flight: Flight, reason: str, message: str, *, took: float | None) -> None:
         context = self._context

@@ -115,7 +115,7 @@ class Context:
         task_id: str | None = None,
         clip: Clip | None = None,
     ) -> Job:
-        """A transition is durable: keep the counts, tell the listener, and return the job as it is now."""
+        """A transition is durable, or `finished` and queued: keep the counts, tell the listener, and return the job as it is."""
         target = advance(job.state, event)
         going_on = Stop.FAILURES not in self.board.stops
         self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))

@@ -109,8 +109,8 @@ class Fetcher:
     async def _download(self, flight: Flight) -> Clip:
         assert flight.url is not None
         with ExitStack() as kept:
-            accept = partial(_accepted, flight.job)
-            transfer = Transfer(self._context, self._landings, flight.job, flight.url, kept, accept=accept)
+            accept, ready = partial(_accepted, flight.job), partial(self._finished, flight)
+            transfer = Transfer(self._context, self._landings, flight.job, flight.url, kept, accept=accept, ready=ready)
             try:
                 return await transfer.run()
             except BadFile as bad:
@@ -119,6 +119,11 @@ class Fetcher:
                     raise
                 aside = await anyio.to_thread.run_sync(partial(transfer.part.set_aside, whole=bad.playable))
                 raise BadFile(f"{bad}; kept as {aside.name}") from None
+
+    async def _finished(self, flight: Flight) -> None:
+        """That the clip is made is durable: a run that dies after it is named looks for it before it asks."""
+        if flight.finished is not None:
+            await self._context.writer.reach(flight.finished)
 
     async def _bad_file(self, flight: Flight, message: str) -> None:
         context = self._context

@@ -267,6 +267,7 @@ class Runner:
             self._act(workers, decision, now)
             if now - self._beaten >= HEARTBEAT:
                 self._beaten = now
+                await self._writer.flush()
                 eta = await self._finish.look()
                 context.listener(Beat(at=context.now(), counts=dict(board.counts), eta=eta))
             await board.changed(HEARTBEAT if decision.wake_in is None else min(decision.wake_in, HEARTBEAT))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -56,14 +56,16 @@ class Transfer:
         kept: ExitStack,
         *,
         accept: Callable[[Part], Clip],
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
-        """`accept` says what the whole, durable part is; it runs in a thread, since it reads and names files."""
+        """`accept` says what the whole, durable part is, once `ready`; it runs in a thread, as it reads and names files."""
         self._context = context
         self._landings = landings
         self._job = job
         self._url = url
         self._kept = kept
         self._accept = accept
+        self._ready = ready
         self._rest: Rest | None = None
         self.part: Part | None = None
 
@@ -88,6 +90,7 @@ class Transfer:
                 await anyio.to_thread.run_sync(self.part.restart)
             self._rest = None
             last = await self._receive(download)
+        await self._ready()
         write = partial(self._write, download, bytes(last))
         return await self._landings.land(write, self._accept, alone=self.part is not None)
 

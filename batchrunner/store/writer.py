@@ -1,7 +1,8 @@
 """The store's verbs for tasks: awaitable, durable when they return, sharing commits.
 
 Calls that come while a commit is under way form the group of the next one, and the first of them carries it out: one
-fsync for all, no task of their own, and each caller is woken once. Nothing here knows what the verbs do.
+fsync for all, no task of their own, and each caller is woken once. What nobody waits for is deferred to a commit that is
+made anyway. All calls happen in the order in which they came. Nothing here knows what the verbs do.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """One verb that waits for its commit."""
 
-    def __init__(self, verb: Callable[[], T]) -> None:
+    def __init__(self, verb: Callable[[], T], *, deferred: bool = False) -> None:
         self.verb = verb
+        self.deferred = deferred
+        self.group: _Group | None = None
+        """The group of a deferred call, once it has one."""
         self.error: Exception | None = None
         self.answer: T | None = None
 
@@ -45,7 +49,7 @@ class _Group:
     """The calls of one commit."""
 
     def __init__(self) -> None:
-        self.calls: list[_Call[object]] = []
+        self.calls: list[Call[object]] = []
         self.turn = anyio.Event()
         self.done = anyio.Event()
 
@@ -66,6 +70,8 @@ class Writer:
         self._inline = inline
         self._forming: _Group | None = None
         self._committing: _Group | None = None
+        self._deferred: list[Call[object]] = []
+        """Calls that wait for a group."""
         self._thread = anyio.CapacityLimiter(1)  # its own: a commit does not wait for the threads that write clips
         self._closed = False
         self._broken: StorageError | None = None
@@ -78,15 +84,48 @@ class Writer:
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._check()
-        call: _Call[T] = _Call(partial(verb, *args, **kwargs))
+        call: Call[T] = Call(partial(verb, *args, **kwargs))
         with anyio.CancelScope(shield=True):
             if self._forming is not None:
                 group = self._forming
-                group.calls.append(cast("_Call[object]", call))
+                group.calls.append(cast("Call[object]", call))
                 await group.done.wait()
             else:
-                await self._lead(cast("_Call[object]", call))
+                await self._lead([cast("Call[object]", call)])
         return call.result()
+
+    def defer(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Call[object]:
+        """Queue a call that nobody waits for: the next commit carries it out, and it asks for none of its own.
+
+        `flush`, `reach` and `close` see to it that there is one. When the verb raises, what came before it is durable, nothing
+        that came after it is carried out, and the writer has ended, as after a commit that failed.
+        """
+        self._check()
+        call: Call[object] = Call(partial(verb, *args, **kwargs), deferred=True)
+        if self._forming is not None:
+            call.group = self._forming
+            self._forming.calls.append(call)
+        else:
+            self._deferred.append(call)
+        return call
+
+    async def flush(self) -> None:
+        """Return once everything that was deferred is durable."""
+        with anyio.CancelScope(shield=True):
+            if self._deferred:
+                await self._lead([])
+            elif group := self._forming or self._committing:
+                await group.done.wait()
+        self._refuse_broken()
+
+    async def reach(self, call: Call[object]) -> None:
+        """Return once this deferred call is durable: at no cost where it is already, as it mostly is."""
+        if call.group is None:
+            await self.flush()
+        else:
+            with anyio.CancelScope(shield=True):
+                await call.group.done.wait()
+            self._refuse_broken()
 
     async def close(self) -> None:
         """Carry out what is queued and take no more calls; the store stays open."""
@@ -94,11 +133,15 @@ class Writer:
         with anyio.CancelScope(shield=True):
             while group := self._forming or self._committing:
                 await group.done.wait()
+            if self._deferred:
+                await self._lead([])
 
-    async def _lead(self, call: _Call[object]) -> None:
+    async def _lead(self, calls: list[Call[object]]) -> None:
         """Form a group, and commit it once the commit under way is done and whoever is ready has joined."""
         self._forming = group = _Group()
-        group.calls.append(call)
+        group.calls, self._deferred = self._deferred + calls, []
+        for call in group.calls:
+            call.group = group
         if self._committing is None:
             await anyio.lowlevel.checkpoint()
         else:
@@ -112,23 +155,27 @@ class Writer:
             if self._forming is not None:
                 self._forming.turn.set()
 
-    async def _commit_all(self, calls: list[_Call[object]]) -> None:
+    async def _commit_all(self, calls: list[Call[object]]) -> None:
         try:
             if self._broken:
                 raise self._broken
             if self._inline:
-                self._commit(calls)
+                done = self._commit(calls)
             else:
-                await anyio.to_thread.run_sync(self._commit, calls, limiter=self._thread)
+                done = await anyio.to_thread.run_sync(self._commit, calls, limiter=self._thread)
         except BaseException as error:
-            self._break(error)
-            for call in calls:
-                call.error = self._failure()
+            self._fail(calls, error)
             if not isinstance(error, StorageError):
                 raise
+        else:
+            if done and calls[done - 1].deferred and (lost := calls[done - 1].error):
+                self._fail(calls[done - 1 :], lost)
 
-    def _commit(self, calls: list[_Call[object]]) -> None:
-        """All at once, as nearly always none fails; otherwise all again, each so that it is undone alone."""
+    def _commit(self, calls: list[Call[object]]) -> int:
+        """All at once, as nearly always none fails; otherwise all again, each so that it is undone alone.
+
+        How many were carried out: with a deferred call that fails it ends, as others may rest on it.
+        """
         try:
             with self._store.transaction(), self._store.as_one():
                 for call in calls:
@@ -138,19 +185,27 @@ class Writer:
                         raise _OneFailed from error
         except _OneFailed:
             with self._store.transaction():
-                for call in calls:
+                for done, call in enumerate(calls, 1):
                     call.happen(self._store)
+                    if call.deferred and call.error:
+                        return done
+        return len(calls)
 
     def _check(self) -> None:
-        if self._broken:
-            raise self._failure()
+        self._refuse_broken()
         if self._closed:
             raise StorageError("this run has ended; nothing more is recorded by it", fix="run the same command again")
 
-    def _break(self, error: BaseException) -> None:
+    def _refuse_broken(self) -> None:
+        if self._broken:
+            raise self._failure()
+
+    def _fail(self, calls: list[Call[object]], error: BaseException) -> None:
         self._broken = self._broken or (
             error if isinstance(error, StorageError) else StorageError(f"recording was interrupted ({error!r})")
         )
+        for call in calls:
+            call.error = self._failure()
 
     def _failure(self) -> StorageError:
         """One for each caller: a traceback belongs to one task."""

@@ -9,7 +9,7 @@ from provider import EPOCH, NEVER, File, Reply, lost, refusal, saying, unreachab
 from world import HOUR, assert_has_its_clip, gaps, named
 
 from batchrunner.errors import ExitCode
-from batchrunner.events import Held, JobProgress
+from batchrunner.events import Beat, Held, JobProgress
 from batchrunner.report.summary import exit_code
 from batchrunner.runner.asking import RETRY_PAUSE
 from batchrunner.runner.board import Stop
@@ -162,6 +162,23 @@ async def test_news_of_a_task_never_go_backwards(world):
     await world.run()
     seen = [(event.status, event.progress) for event in world.events if isinstance(event, JobProgress)]
     assert seen == [("queued", 0), ("in_progress", 40), ("in_progress", 70)]
+
+
+async def test_what_the_provider_says_of_a_task_is_stored_by_the_next_beat(world):
+    """Nobody waits for it, and for minutes there may be nothing else to write."""
+    world = world("a")
+    told, stored = [], []
+
+    def listener(event):
+        if isinstance(event, JobProgress):
+            told.append(event.progress)
+        if isinstance(event, Beat) and told:
+            stored.append((told[-1], world.job("a").progress))
+
+    await world.run(listener=listener)
+    assert len(set(told)) > 3
+    assert len(stored) > 30
+    assert {both for both in stored if both[0] != both[1]} == set()
 
 
 async def test_a_task_that_runs_for_a_day_is_shown_and_left_to_the_next_run(world):

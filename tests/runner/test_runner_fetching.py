@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from footage import clip
 from provider import DAY, File, Reply, refusal, unreachable
-from world import HOUR, assert_has_its_clip, gaps, named
+from world import HOUR, Watched, assert_has_its_clip, gaps, named
 
 from batchrunner.errors import ExitCode, StorageError
 from batchrunner.model import AspectRatio
@@ -45,6 +45,19 @@ async def test_trouble_is_followed_by_a_fresh_address(world, file):
     assert len(world.provider.times("download")) == 4
     assert world.provider.refetched[world.provider.task_of("a").id] == 3
     assert sorted(path.name for path in world.outputs.root.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+async def test_that_a_clip_is_made_is_durable_before_the_clip_has_its_name(world):
+    """Otherwise the next run would ask about it first, and a provider that has forgotten the task would have the last word."""
+    world = world("a")
+    found = []
+
+    def look():
+        if (world.outputs.root / "a.mp4").exists():
+            found.append(world.job("a").state)
+
+    await world.run(store=Watched(world.store, begin=look))
+    assert found[0] is JobState.FETCHING
 
 
 WRONG = {

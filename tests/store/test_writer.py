@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from batchrunner.errors import StorageError
-from batchrunner.model import Intent, VideoRequest, WantedJob
+from batchrunner.model import Answer, Clip, Intent, VideoRequest, WantedJob
 from batchrunner.states import JobState
 from batchrunner.store.base import Changes
 from batchrunner.store.memory import MemoryStore
@@ -17,6 +17,8 @@ from batchrunner.store.writer import Writer
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 JOBS = 50
+OK = Answer(rule="R1", http_status=200)
+CLIP = Clip(path="c.mp4", bytes=1, sha256="0" * 64, duration=5.0, width=1280, height=720, sound=False)
 
 
 class Watched:
@@ -199,3 +201,77 @@ async def test_close_carries_out_what_is_queued(store):
     assert len(results) == 5
     with pytest.raises(StorageError, match="has ended"):
         await claim(writer, store, 7)
+
+
+async def test_what_is_deferred_is_carried_out_in_its_turn_without_a_commit_of_its_own(writer, store):
+    assert await claim(writer, store, 1)
+    commits = store.commits
+    writer.defer(store.record_accepted, 1, "t1", OK, now=NOW)
+    deferred = writer.defer(store.record_finished, 1, expires_at=None, now=NOW)
+    await anyio.wait_all_tasks_blocked()
+    assert store.commits == commits
+    assert await writer.run(store.record_saved, 1, CLIP, now=NOW)  # only after the other two
+    assert store.commits == commits + 1
+    assert store.counts(1) == {JobState.PENDING: JOBS - 1, JobState.DONE: 1}
+    await writer.reach(deferred)
+    await writer.flush()
+    assert store.commits == commits + 1
+
+
+@pytest.mark.parametrize("end", ["flush", "reach", "close"])
+async def test_what_is_deferred_needs_nobody_else(writer, store, end):
+    await claim(writer, store, 1)
+    deferred = writer.defer(store.record_accepted, 1, "t1", OK, now=NOW)
+    await (writer.reach(deferred) if end == "reach" else getattr(writer, end)())
+    assert store.counts(1)[JobState.RUNNING] == 1
+
+
+async def test_what_is_deferred_while_others_commit_joins_the_next_group(store):
+    writer = Writer(store)
+    store.gate = threading.Event()
+    results = {}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(claim, writer, store, 1, results)
+        await anyio.wait_all_tasks_blocked()
+        first = writer.defer(store.record_accepted, 1, "t1", OK, now=NOW)
+        tasks.start_soon(claim, writer, store, 2, results)
+        await anyio.wait_all_tasks_blocked()
+        second = writer.defer(store.record_finished, 1, expires_at=None, now=NOW)
+        tasks.start_soon(writer.reach, first)
+        tasks.start_soon(writer.reach, second)
+        tasks.start_soon(writer.flush)
+        await anyio.wait_all_tasks_blocked()
+        store.gate.set()
+    assert store.commits == 2
+    assert store.counts(1) == {JobState.PENDING: JOBS - 2, JobState.SUBMITTING: 1, JobState.FETCHING: 1}
+
+
+async def test_after_a_deferred_call_that_fails_nothing_is_recorded(writer, store):
+    def mistaken():
+        store.record_rejected(2, reason="r", message="m", now=NOW)
+        raise StorageError("it is not so")
+
+    writer.defer(store.record_rejected, 1, reason="r", message="m", now=NOW)
+    deferred = writer.defer(mistaken)
+    writer.defer(store.record_rejected, 3, reason="r", message="m", now=NOW)
+    for number in (4, 5):
+        with pytest.raises(StorageError, match="not so"):
+            await claim(writer, store, number)
+    with pytest.raises(StorageError, match="not so"):
+        await writer.reach(deferred)
+    with pytest.raises(StorageError, match="not so"):
+        writer.defer(store.record_rejected, 6, reason="r", message="m", now=NOW)
+    await writer.close()
+    assert store.counts(1) == {JobState.PENDING: JOBS - 1, JobState.FAILED: 1}
+    assert store.job(1).state is JobState.FAILED
+
+
+async def test_a_commit_that_fails_is_told_to_whoever_comes_after_what_was_deferred(writer, store):
+    writer.defer(store.record_rejected, 1, reason="r", message="m", now=NOW)
+    store.fails = True
+    with pytest.raises(StorageError, match="disk is full"):
+        await writer.flush()
+    store.fails = False
+    with pytest.raises(StorageError, match="disk is full"):
+        await claim(writer, store, 2)
+    assert store.counts(1) == {JobState.PENDING: JOBS}
