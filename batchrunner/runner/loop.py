@@ -15,7 +15,6 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
-import anyio.abc
 
 from batchrunner.breaker import Breaker
 from batchrunner.errors import BatchrunnerError
@@ -29,6 +28,7 @@ from batchrunner.runner.asking import Asker
 from batchrunner.runner.board import Board, Flight, Stop
 from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context, Options, too_many_failures
+from batchrunner.runner.crew import Crew
 from batchrunner.runner.deadline import hold_late
 from batchrunner.runner.fetching import Fetcher
 from batchrunner.runner.finish import Finish
@@ -175,7 +175,7 @@ class Runner:
             await self._take_stock()
             async with anyio.create_task_group() as workers:
                 try:
-                    await self._loop(workers)
+                    await self._loop(Crew(workers))
                 except BatchrunnerError as error:
                     self._failure = self._failure or error
                 except Exception as bug:  # noqa: BLE001 - raised below, outside the group
@@ -252,7 +252,7 @@ class Runner:
         jobs = self._context.store.jobs(self._context.batch.id, states=states, wanted_only=False)
         return [job for job in jobs if self._context.options.collects(job)]
 
-    async def _loop(self, workers: anyio.abc.TaskGroup) -> None:
+    async def _loop(self, crew: Crew) -> None:
         context, board = self._context, self._context.board
         while True:
             self._check_clocks()
@@ -264,7 +264,7 @@ class Runner:
             decision = decide(now, board.snapshot(now), context.limits)
             if decision.finished or self._failure is not None:
                 return
-            self._act(workers, decision, now)
+            self._act(crew, decision, now)
             if now - self._beaten >= HEARTBEAT:
                 self._beaten = now
                 await self._writer.flush()
@@ -320,28 +320,28 @@ class Runner:
                 wait = max(at - context.now(), timedelta(0)).total_seconds()
                 board.waiting_until = anyio.current_time() + min(wait, 3600.0)
 
-    def _act(self, workers: anyio.abc.TaskGroup, decision: Decision, now: float) -> None:
+    def _act(self, crew: Crew, decision: Decision, now: float) -> None:
         board = self._context.board
         for _ in range(decision.submit):
             job = board.ready.popleft()
             board.submits += 1
             board.preparing.add(job.id)
-            workers.start_soon(self._submit, job, name=f"submit {job.key}")
+            crew.begin(partial(self._submit, job))
         if decision.probe:
             board.probes += 1
-            workers.start_soon(self._probe, name="probe")
+            crew.begin(self._probe)
         if decision.judge:
             board.judging += 1
-            workers.start_soon(self._judge, name="judge")
+            crew.begin(self._judge)
         for _ in range(decision.poll):
             flight = board.due_polls.popleft()
             board.query_pace = board.query_pace.took(now)
             board.polls += 1
-            workers.start_soon(self._ask, flight, name=f"ask {flight.job.key}")
+            crew.begin(partial(self._ask, flight))
         for _ in range(decision.fetch):
             flight = board.next_fetch()
             board.fetches += 1
-            workers.start_soon(self._fetch, flight, name=f"fetch {flight.job.key}")
+            crew.begin(partial(self._fetch, flight))
 
     async def _submit(self, job: Job) -> None:
         board = self._context.board
