@@ -11,6 +11,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -34,6 +35,7 @@ def is_plain_host(host: str) -> bool:
     return bool(_HOST.match(host)) and not host.endswith(".")
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether a host name means this machine."""
     return host == "localhost" or ((address := _number(host)) is not None and address.is_loopback)

@@ -31,12 +31,27 @@ class Lane:
         """The head of the answer; its body is still to be read, and the caller closes it."""
         extensions["timeout"] = self._timeout
         url = _parsed(url) if isinstance(url, str) else url
-        request = httpx.Request(method, url, headers={**self._headers, **headers}, extensions=extensions, **content)
+        request = _request(method, url, {**self._headers, **headers}, extensions, **content)
         return await self._transport.handle_async_request(request)
 
 
-_parsed = lru_cache(maxsize=64)(httpx.URL)
-"""Submissions all go to one address, and reading it takes a tenth of what sending does."""
+_parsed = lru_cache(maxsize=1024)(httpx.URL)
+"""Submissions all go to one address, the questions about a task to another: reading one takes a fifth of asking there."""
+
+
+def _request(
+    method: str, url: httpx.URL, headers: dict[str, str], extensions: dict[str, Any], **content: Any
+) -> httpx.Request:
+    """As httpx makes it; what it would add by itself, without a form, takes it twice as long."""
+    if "files" in content:
+        return httpx.Request(method, url, headers=headers, extensions=extensions, **content)
+    body: bytes = content.get("content", b"")
+    said = {"Host": url.netloc.decode("ascii"), **headers}
+    if body:
+        said["Content-Length"] = str(len(body))
+    request = httpx.Request(method, url, headers=said, extensions=extensions, stream=httpx.ByteStream(body))
+    request.read()
+    return request
 
 
 def stock(tls: ssl.SSLContext, *, keeps: int, proxies: bool) -> httpx.AsyncBaseTransport:
