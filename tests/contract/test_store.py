@@ -546,6 +546,9 @@ def test_kinds_are_counted_and_what_their_first_clips_say_is_kept(store):
     plain = VideoRequest(prompt="a").kind
     assert store.waiting_kinds(batch_id) == {plain: 2, RICH.kind: 1}
     assert store.waiting_kinds(batch_id, only="a") == {plain: 1}
+    mimic = replace(RICH, prompt='a label that says "frames":[] and nothing else')
+    store.apply(batch_id, Changes(added=(wanted("mimic", 10, request=mimic),)), now=NOW)
+    assert store.waiting_kinds(batch_id) == {plain: 2, RICH.kind: 2}
     store.record_verdict("toapis.com", plain, a, wrong=None, now=NOW)
     store.record_verdict("toapis.com", RICH.kind, b, wrong="no", now=NOW)
     store.record_verdict("elsewhere", plain, b, wrong="no", now=NOW)
