@@ -123,7 +123,10 @@ class Disk:
             rest = rest.strip()
             if rest.endswith("<unfinished ...>"):
                 text = rest.removesuffix("<unfinished ...>")
-                begun[pid] = (text, *self._standing(text))
+                if text.startswith("close("):  # its number is free at once, and may be another thread's before it ends
+                    self._moved_data("close", text.partition("(")[2], 0)
+                else:
+                    begun[pid] = (text, *self._standing(text))
                 continue
             standing: tuple[int, File | None] | None = None
             if rest.startswith("<...") and pid in begun:

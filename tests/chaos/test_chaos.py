@@ -1,12 +1,14 @@
 """The sample of the chaos that every test run takes; `python -m tests.chaos --kills 1000` is the whole of it."""
 
+import os
+import random
 import subprocess
 import sys
 
 import pytest
 
 from tests.acceptance.world import ROOT
-from tests.chaos import tracing
+from tests.chaos import power, tracing
 from tests.chaos.broken import RUNNERS
 
 
@@ -51,6 +53,32 @@ def test_what_is_promised_is_durable_first():
 def test_a_power_cut_takes_nothing_that_was_promised():
     ended = run("--only", "power cuts", "--kills", "5", "--workers", "1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def _hex(text):
+    """As strace writes it."""
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(text))
+
+
+def test_a_number_is_free_while_its_file_is_still_being_closed(tmp_path):
+    """Another thread's file may have it before strace sees the end of the call."""
+    root, log = tmp_path / "out", tmp_path / "log"
+    root.mkdir()
+    folder, old, new, content = map(_hex, (root, root / "old", root / "new", "xyz"))
+    log.write_text(
+        f'1 openat(AT_FDCWD, "{old}", O_WRONLY|O_CREAT|O_EXCL, 0644) = 3<{old}>\n'
+        f"1 close(3<{old}> <unfinished ...>\n"
+        f'2 openat(AT_FDCWD, "{new}", O_WRONLY|O_CREAT|O_EXCL, 0644) = 3<{new}>\n'
+        "1 <... close resumed>) = 0\n"
+        f'2 write(3<{new}>, "{content}", 3) = 3\n'
+        f"2 fsync(3<{new}>) = 0\n"
+        f'2 openat(AT_FDCWD, "{folder}", O_RDONLY) = 4<{folder}>\n'
+        f"2 fsync(4<{folder}>) = 0\n"
+    )
+    disk = power.Disk(root)
+    disk.replay(log, tmp_path)
+    disk.cut(random.Random(0))
+    assert (root / "new").read_bytes() == b"xyz"
 
 
 QUICK = ("has a transport that repeats", "keeps the key", "releases its slot before the record")
