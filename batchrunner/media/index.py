@@ -8,6 +8,7 @@ whole is None here, and FFmpeg judges it.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from operator import mul
 LARGEST = 8 << 20
 """Bytes of an index that is read at once; an hour of film has less."""
 FILMS = frozenset({b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp09"})
+_HEAD, _NUMBER = struct.Struct(">I4s"), struct.Struct(">I")
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16)
 """The first five numbers of a matrix that neither turns nor scales."""
 _UNKNOWN = (0, 2**32 - 1, 2**64 - 1)
@@ -138,9 +140,9 @@ def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """The boxes of a box, with their contents."""
     at, end = 0, len(content)
     while at + 8 <= end:
-        length = _number(content, at)
+        length, kind = _HEAD.unpack_from(content, at)
         _expect(8 <= length <= end - at)
-        yield bytes(content[at + 4 : at + 8]), content[at + 8 : at + length]
+        yield kind, content[at + 8 : at + length]
         at += length
     _expect(at == end)
 
@@ -162,13 +164,18 @@ def _matrix(header: memoryview, at: int) -> tuple[int, ...]:
 
 
 def _number(content: memoryview, at: int) -> int:
-    return int(struct.unpack_from(">I", content, at)[0])
+    (number,) = _NUMBER.unpack_from(content, at)
+    return int(number)
 
 
 def _table(content: memoryview, at: int, count: int, kind: str = "I") -> array[int]:
     width = 8 if kind == "Q" else 4
     _expect(at + count * width <= len(content))
-    return array(kind, struct.unpack_from(f">{count}{kind}", content, at))
+    table = array(kind)
+    table.frombytes(content[at : at + count * width])
+    if sys.byteorder == "little":
+        table.byteswap()
+    return table
 
 
 def _expect(is_plain: bool) -> None:
