@@ -23,7 +23,7 @@ from batchrunner.schedule import Snapshot, gives_up
 from batchrunner.settings import Limits
 from batchrunner.states import IN_FLIGHT, JobState
 from batchrunner.store.base import Without
-from batchrunner.store.writer import Call
+from batchrunner.store.writer import Group
 
 STRANGE = 2
 """Misses of every task of an earlier run: one could be a hiccup."""
@@ -75,8 +75,8 @@ class Flight:
     url: str | None = None
     """Where the clip is; may hold a signature, so it lives in memory only."""
     expires_at: datetime | None = None
-    finished: Call[object] | None = None
-    """The record that its clip is made, which is durable before the clip is named."""
+    finished: Group | None = None
+    """The commit that says that its clip is made: durable before the clip is named."""
     bad_files: int = 0
     dead_urls: int = 0
     """Fresh URLs that served nothing."""

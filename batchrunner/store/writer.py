@@ -20,14 +20,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Call(Generic[T]):
+class _Call(Generic[T]):
     """One verb that waits for its commit."""
 
     def __init__(self, verb: Callable[[], T], *, deferred: bool = False) -> None:
         self.verb = verb
         self.deferred = deferred
-        self.group: _Group | None = None
-        """The group of a deferred call, once it has one."""
+        """Whether nobody hears of its failure."""
         self.error: Exception | None = None
         self.answer: T | None = None
 
@@ -45,11 +44,11 @@ class Call(Generic[T]):
         return cast("T", self.answer)
 
 
-class _Group:
+class Group:
     """The calls of one commit."""
 
     def __init__(self) -> None:
-        self.calls: list[Call[object]] = []
+        self.calls: list[_Call[object]] = []
         self.turn = anyio.Event()
         self.done = anyio.Event()
 
@@ -68,10 +67,10 @@ class Writer:
     def __init__(self, store: Store, *, inline: bool = False) -> None:
         self._store = store
         self._inline = inline
-        self._forming: _Group | None = None
-        self._committing: _Group | None = None
-        self._deferred: list[Call[object]] = []
-        """Calls that wait for a group."""
+        self._forming: Group | None = None
+        self._committing: Group | None = None
+        self._deferred: Group | None = None
+        """The next group, while nobody has asked for its commit."""
         self._thread = anyio.CapacityLimiter(1)  # its own: a commit does not wait for the threads that write clips
         self._closed = False
         self._broken: StorageError | None = None
@@ -84,48 +83,43 @@ class Writer:
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._check()
-        call: Call[T] = Call(partial(verb, *args, **kwargs))
+        call: _Call[T] = _Call(partial(verb, *args, **kwargs))
         with anyio.CancelScope(shield=True):
             if self._forming is not None:
                 group = self._forming
-                group.calls.append(cast("Call[object]", call))
+                group.calls.append(cast("_Call[object]", call))
                 await group.done.wait()
             else:
-                await self._lead([cast("Call[object]", call)])
+                await self._lead([cast("_Call[object]", call)])
         return call.result()
 
-    def defer(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Call[object]:
-        """Queue a call that nobody waits for: the next commit carries it out, and it asks for none of its own.
+    def defer(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Group:
+        """Queue a call that nobody waits for: the commit that carries it out, which it does not ask for.
 
         `flush`, `reach` and `close` see to it that there is one. When the verb raises, what came before it is durable, nothing
         that came after it is carried out, and the writer has ended, as after a commit that failed.
         """
         self._check()
-        call: Call[object] = Call(partial(verb, *args, **kwargs), deferred=True)
-        if self._forming is not None:
-            call.group = self._forming
-            self._forming.calls.append(call)
-        else:
-            self._deferred.append(call)
-        return call
+        if self._forming is None and self._deferred is None:
+            self._deferred = Group()
+        group = cast("Group", self._forming or self._deferred)
+        group.calls.append(_Call(partial(verb, *args, **kwargs), deferred=True))
+        return group
 
     async def flush(self) -> None:
         """Return once everything that was deferred is durable."""
-        with anyio.CancelScope(shield=True):
-            if self._deferred:
-                await self._lead([])
-            elif group := self._forming or self._committing:
-                await group.done.wait()
+        if group := self._deferred or self._forming or self._committing:
+            await self.reach(group)
         self._refuse_broken()
 
-    async def reach(self, call: Call[object]) -> None:
-        """Return once this deferred call is durable: at no cost where it is already, as it mostly is."""
-        if call.group is None:
-            await self.flush()
-        else:
-            with anyio.CancelScope(shield=True):
-                await call.group.done.wait()
-            self._refuse_broken()
+    async def reach(self, group: Group) -> None:
+        """Return once the commit of a deferred call is done: at no cost where it is already, as it mostly is."""
+        with anyio.CancelScope(shield=True):
+            if group is self._deferred:
+                await self._lead([])
+            else:
+                await group.done.wait()
+        self._refuse_broken()
 
     async def close(self) -> None:
         """Carry out what is queued and take no more calls; the store stays open."""
@@ -136,12 +130,11 @@ class Writer:
             if self._deferred:
                 await self._lead([])
 
-    async def _lead(self, calls: list[Call[object]]) -> None:
+    async def _lead(self, calls: list[_Call[object]]) -> None:
         """Form a group, and commit it once the commit under way is done and whoever is ready has joined."""
-        self._forming = group = _Group()
-        group.calls, self._deferred = self._deferred + calls, []
-        for call in group.calls:
-            call.group = group
+        self._forming = group = self._deferred or Group()
+        self._deferred = None
+        group.calls += calls
         if self._committing is None:
             await anyio.lowlevel.checkpoint()
         else:
@@ -155,7 +148,7 @@ class Writer:
             if self._forming is not None:
                 self._forming.turn.set()
 
-    async def _commit_all(self, calls: list[Call[object]]) -> None:
+    async def _commit_all(self, calls: list[_Call[object]]) -> None:
         try:
             if self._broken:
                 raise self._broken
@@ -171,7 +164,7 @@ class Writer:
             if done and calls[done - 1].deferred and (lost := calls[done - 1].error):
                 self._fail(calls[done - 1 :], lost)
 
-    def _commit(self, calls: list[Call[object]]) -> int:
+    def _commit(self, calls: list[_Call[object]]) -> int:
         """All at once, as nearly always none fails; otherwise all again, each so that it is undone alone.
 
         How many were carried out: with a deferred call that fails it ends, as others may rest on it.
@@ -200,7 +193,7 @@ class Writer:
         if self._broken:
             raise self._failure()
 
-    def _fail(self, calls: list[Call[object]], error: BaseException) -> None:
+    def _fail(self, calls: list[_Call[object]], error: BaseException) -> None:
         self._broken = self._broken or (
             error if isinstance(error, StorageError) else StorageError(f"recording was interrupted ({error!r})")
         )
