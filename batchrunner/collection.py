@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,7 @@ from batchrunner.model import Batch, Clip, Job
 from batchrunner.outputs import OutputFolder
 from batchrunner.process import Watchdog
 from batchrunner.providers.base import Collector
+from batchrunner.purchase import Chance
 from batchrunner.report import summary
 from batchrunner.runner.context import Options
 from batchrunner.runner.loop import Outcome, Runner
@@ -135,7 +135,7 @@ class Collection:
                 limits=self.limits,
                 options=Options(collects=lambda job: job.id in ids),
                 now=self.clock,
-                chance=random.SystemRandom(),
+                chance=Chance(),
                 listener=listener,
                 private_urls={},
             )

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import random
+import secrets
 from datetime import UTC, datetime
 from typing import TypeGuard
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 PREFIX = "br_"
 RANDOM_BITS = 80
+
+
+class Chance(random.Random):
+    """Jitter from a quick generator; the bits of purchase ids from the system, as a machine that was copied, or woken from
+    the same snapshot as another, must not make the other's."""
+
+    def getrandbits(self, k: int, /) -> int:
+        return secrets.randbits(k) if k else 0
 
 
 def key_fingerprint(key: str, *, salt: bytes) -> str:

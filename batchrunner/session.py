@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -34,6 +33,7 @@ from batchrunner.process import Watchdog, ensure_files, keep_what_is_loaded
 from batchrunner.providers import proxies
 from batchrunner.providers.base import Provider
 from batchrunner.providers.http import checked_key
+from batchrunner.purchase import Chance
 from batchrunner.report import summary
 from batchrunner.report.rehearsal import Rehearsal
 from batchrunner.run_request import RunRequest
@@ -386,7 +386,7 @@ class Session:
                     price=lambda job: self.price(job.request.billing_key, job.request.duration),
                 ),
                 now=self.clock,
-                chance=random.SystemRandom(),
+                chance=Chance(),
                 listener=tell,
                 private_urls=self.private_urls,
             )

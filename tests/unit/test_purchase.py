@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchrunner.classify import _TASK_ID
 from batchrunner.emulator.validation import CLIENT_ID
-from batchrunner.purchase import PREFIX, RANDOM_BITS, purchase_id
+from batchrunner.purchase import PREFIX, RANDOM_BITS, Chance, purchase_id
 
 NOW = datetime(2026, 11, 22, 1, 0, 3, 123456, tzinfo=UTC)
 CROCKFORD_TO_PYTHON = str.maketrans("0123456789ABCDEFGHJKMNPQRSTVWXYZ", "0123456789ABCDEFGHIJKLMNOPQRSTUV")
@@ -54,3 +54,10 @@ def test_too_much_chance_changes_no_more_than_chance(now, chance):
     made = purchase_id(now, chance)
     assert made == purchase_id(now, chance % (1 << RANDOM_BITS))
     assert made[: len(PREFIX) + 10] == purchase_id(now, 0)[: len(PREFIX) + 10]
+
+
+def test_the_bits_of_purchases_do_not_follow_from_a_state_that_two_machines_may_share():
+    """A snapshot that is woken twice: the jitter may be the same, the purchase ids may not."""
+    one, copy = Chance(5), Chance(5)
+    assert one.random() == copy.random()
+    assert one.getrandbits(RANDOM_BITS) != copy.getrandbits(RANDOM_BITS)
