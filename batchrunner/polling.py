@@ -19,6 +19,9 @@ AGEING = 0.1
 JITTER = 0.2
 AIMED_JITTER = 0.1
 """Of the floor: where the times are known, a question that comes too late or too early for the sake of drifting is a loss."""
+UNNOTICED = 0.1
+"""Floors by which a finished task may be noticed late: where the bound on delay times questions says that fewer questions do
+no worse, no more are asked."""
 BACKOFF_CAP = 60.0
 
 
@@ -37,8 +40,10 @@ def next_look(age: float, *, floor: float, chance: float, learned: Forecast | No
 
 
 def _aimed(age: float, learned: Forecast, *, floor: float, share: float) -> float | None:
-    """Seconds until the next of as many questions as the documented cadence asks; None for a task older than any known."""
-    questions = learned.mean * min(1 / (2 * floor), share)
+    """Seconds until the next of as many questions as the documented cadence asks, or as are of use; None for a task older
+    than any known."""
+    of_use = learned.expected_steps**2 / 2 / (UNNOTICED * floor)
+    questions = min(learned.mean * min(1 / (2 * floor), share), of_use)
     then = learned.after(age, learned.expected_steps / max(questions, 1.0))
     return None if then is None else learned.best(age, max(then, age + floor), floor) - age
 

@@ -127,6 +127,15 @@ def test_tasks_that_all_take_about_as_long_are_asked_about_once(service, chance)
     assert service <= pause <= 43.0 + 1.0
 
 
+@pytest.mark.parametrize(("scale", "floor"), [(1.0, 0.125), (40.0, 5.0)])
+def test_no_more_questions_than_are_of_use(scale, floor):
+    """The documented cadence would allow for several, a floor apart; all but one would be too early."""
+    learned = forecast([scale * (1 + number / 10_000) for number in range(-20, 21)])
+    asked, delay = looks(scale, floor=floor, learned=learned)
+    assert asked == 1
+    assert delay < 0.2 * floor
+
+
 @given(
     st.lists(st.floats(0.1, 1e3), min_size=FEWEST, max_size=24),
     st.floats(0, 1e3),
