@@ -152,14 +152,14 @@ def _takes_a_new_purchase_for_each_try() -> None:
 def _releases_its_slot_before_the_record() -> None:
     record = Submitter._record
 
-    async def late(submitter: Submitter, job: Job, verdict: classify.Submission) -> None:
+    async def late(submitter: Submitter, job: Job, verdict: classify.Submission, answered_at: float) -> None:
         board = submitter._context.board
         board.submits -= 1
         board.sending.pop(job.id, None)  # slots are counted twice
         board.wake()
         await anyio.sleep(0.2)
         board.submits += 1
-        await record(submitter, job, verdict)
+        await record(submitter, job, verdict, answered_at)
 
     Submitter._record = late  # type: ignore[method-assign]
 
