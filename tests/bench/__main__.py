@@ -125,7 +125,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 def plot(runs: list[dict[str, Any]]) -> str:
     """CPU a job and peak memory against the number of jobs, as an SVG with a logarithmic axis of sizes."""
-    drawn = [one for one in runs if one["limit"] == jobs.LIMIT]
+    drawn = [one for one in runs if not one["service"]]
     low, high = (math.log10(pick(one["jobs"] for one in drawn)) for pick in (min, max))
     lines = []
     for name, unit, colour in (("cpu_ms_a_job", "CPU ms a job", "#1565c0"), ("peak_mb", "peak MB", "#c62828")):

@@ -103,15 +103,15 @@ def manifest(folder: Path, jobs: int, limit: int, floor: float, **more: object) 
     return path
 
 
-def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float = 0.0) -> Run:
-    """One run from nothing to the last file."""
+def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float = 0.0, slow: bool = False) -> Run:
+    """One run from nothing to the last file; a `slow` one of batchrunner asks at the documented floor, and sends no canary."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         poll = 0.25 if service else 0.01
         if runner == "batchrunner":
-            path = manifest(folder, jobs, limit, poll / 2 if service else poll)
+            path = manifest(folder, jobs, limit, 5.0 if slow else poll / 2 if service else poll)
             command = [sys.executable, "-m", "batchrunner", "run", str(path), "--yes", "--progress", "quiet"]
-            command += ["--db", str(folder / "b.db"), "--out", str(folder / "out")]
+            command += ["--db", str(folder / "b.db"), "--out", str(folder / "out"), *["--no-canary"] * slow]
         elif runner == "parallel":
             script = Path(__file__).with_name("parallel.sh")
             command = ["bash", str(script), url, str(jobs), str(limit), str(poll), name]
@@ -146,11 +146,19 @@ def paired(jobs: int, service: float, *, limit: int = LIMIT) -> list[Run]:
         return [run(runner, url, size, limit=limit, service=service) for runner, size in sizes.items()]
 
 
+A_SECOND = 150
+"""Submissions that are surely made in a second: tasks take as long as so many need to be in flight together."""
+
+
 def by_size(sizes: list[int], limits: list[int]) -> list[Run]:
-    """batchrunner alone: batches of each size, then one of the smallest size with each number in flight."""
+    """batchrunner alone: batches of each size, then each number in flight, of tasks that take long enough for that."""
     with tempfile.TemporaryDirectory() as name, serving(0.0, clip(Path(name))) as url:
         found = [run("batchrunner", url, size) for size in sizes]
-        return found + [run("batchrunner", url, max(10 * limit, 1000), limit=limit) for limit in limits]
+    for limit in limits:
+        service = max(2.0, limit / A_SECOND)
+        with tempfile.TemporaryDirectory() as name, serving(service, clip(Path(name))) as url:
+            found.append(run("batchrunner", url, limit * 6 // 5, limit=limit, service=service, slow=True))
+    return found
 
 
 def as_json(runs: list[Run]) -> list[dict[str, object]]:
