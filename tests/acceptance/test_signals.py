@@ -75,7 +75,7 @@ def test_the_second_signal_leaves_at_once(world: World, serve: Callable[..., Ser
     server = serve({"on": "submit", "do": "wait", "times": 1, "match": "clip 3"})
     world.manifest(JOBS[:6])
     running = world.start("run", "batch.yaml", "--yes")
-    until(lambda: world.states()["submitting"] == 1 and world.states()["pending"] == 0, "all but one recorded")
+    until(lambda: (seen := world.states())["submitting"] == 1 and seen["pending"] == 0, "all but one recorded")
     running.send(SIGINT)
     until(lambda: not _takes_signal(running.pid, SIGINT), "the signal's arrival")
     running.send(SIGINT)
