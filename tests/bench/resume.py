@@ -7,11 +7,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 from batchrunner import app
 from batchrunner.manifest import witness
@@ -51,8 +49,7 @@ def _first_request(request: RunRequest, environ: dict[str, str]) -> float:
 
 def measure(count: int) -> dict[str, float]:
     """Seconds from the start of the command to its first submission: the manifest as it was, and with an edit."""
-    with tempfile.TemporaryDirectory() as name, jobs.serving(0.0, jobs.clip(Path(name))) as url:
-        folder = Path(name)
+    with jobs.place() as folder, jobs.serving(0.0, jobs.clip(folder)) as url:
         path = jobs.manifest(folder, count, jobs.LIMIT, 0.05)
         environ = {**os.environ, "TOAPIS_BASE_URL": url, "TOAPIS_API_KEY": "sk-bench-0123456789"}
         request = RunRequest(manifest=path, database=folder / "b.db", out=folder / "out")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchrunner.manifest.witness import COARSE
 from tests.bench import jobs
@@ -38,8 +36,7 @@ class Slice:
 
 
 def measure(count: int) -> Slice:
-    with tempfile.TemporaryDirectory() as name, jobs.serving(SERVICE, jobs.clip(Path(name))) as url:
-        folder = Path(name)
+    with jobs.place() as folder, jobs.serving(SERVICE, jobs.clip(folder)) as url:
         path = jobs.manifest(folder, count, IN_FLIGHT, 0.25)
         environ = {"TOAPIS_BASE_URL": url, "TOAPIS_API_KEY": "sk-bench-0123456789"}
         command = [sys.executable, "-m", "batchrunner", "run", str(path), "--yes", "--progress", "quiet"]

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.bench import jobs
 
@@ -35,8 +33,7 @@ class Sustained:
 
 def measure(count: int) -> Sustained:
     """One run of so many jobs, from its start to its last file."""
-    with tempfile.TemporaryDirectory() as name, jobs.serving(SERVICE, jobs.clip(Path(name), MEGABYTE)) as url:
-        folder = Path(name)
+    with jobs.place() as folder, jobs.serving(SERVICE, jobs.clip(folder, MEGABYTE)) as url:
         rates = {"submit_rate": SUBMITS, "submit_burst": 34, "query_rate": QUERIES, "query_burst": 500}
         limit = int(2 * SERVICE * SUBMITS)
         path = jobs.manifest(folder, count, limit, 0.4, **rates, submit_slots=16, downloads=16)
