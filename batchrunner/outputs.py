@@ -21,6 +21,7 @@ from typing import Self
 from batchrunner.durable import (
     COLLECT_AGAIN,
     SEND_AGAIN,
+    begin_sync,
     claim,
     created,
     make_folder,
@@ -243,6 +244,11 @@ class Part:
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.ftruncate(descriptor, 0)
         self.size, self.content, self._digest = 0, None, hashlib.sha256()
+
+    def begin_sync(self) -> None:
+        """Let the disk begin with it, where others are to be synced before."""
+        if self.descriptor is not None:
+            begin_sync(self.descriptor)
 
     def sync(self) -> None:
         """Make what was written durable."""

