@@ -10,16 +10,15 @@ from itertools import takewhile
 import anyio
 
 from batchrunner import answers
-from batchrunner.envelope import retry_after
 from batchrunner.errors import StorageError
 from batchrunner.forecast import service_time
 from batchrunner.matrix import TAKEN_ID
 from batchrunner.model import Job, Moment
 from batchrunner.polling import BACKOFF_CAP, backoff, has_vanished
-from batchrunner.providers.base import Exchange
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
-from batchrunner.settings import MISSING_GRACE, RESULT_LIFETIME, STUCK_AFTER, TROUBLED_AFTER, TROUBLED_SHOWN
+from batchrunner.runner.questions import further_question, poll
+from batchrunner.settings import MISSING_GRACE, RESULT_LIFETIME, STUCK_AFTER
 from batchrunner.states import JobEvent
 
 UNREADY_TRIES = 10
@@ -31,10 +30,6 @@ STRANGERS = (
     "the provider knows none of the tasks that were bought before: this key belongs to another account, or "
     "TOAPIS_BASE_URL to another server"
 )
-QUERY_BACKOFF, QUERY_BACKOFF_CAP = 10.0, 120.0
-"""Seconds to hold all questions after a 429 that does not say how long (API facts §1)."""
-
-
 RETRY_PAUSE, RETRY_PAUSE_CAP = 60.0, 900.0
 """Seconds to wait before a clip is bought again by itself: what failed it is rarely over at once, and a provider in trouble
 takes, and gives back, the price of each try."""
@@ -46,62 +41,6 @@ def _retried(history: Sequence[Moment]) -> int:
     """How often the job was bought again by itself since a person last asked for it."""
     orders = [moment.note or "" for moment in history if moment.event == JobEvent.RETRIED]
     return len(list(takewhile(lambda note: note.startswith(AGAIN), reversed(orders))))
-
-
-async def question(context: Context, name: str) -> Exchange:
-    """One free question about a task or a purchase, and what its answer means for the pace of all."""
-    board = context.board
-    exchange = await context.provider.poll(name)
-    board.heard(exchange.status is not None)
-    if exchange.status == 429:
-        now = anyio.current_time()
-        asked = retry_after(exchange.headers, context.now())
-        wait = asked or backoff(1, first=QUERY_BACKOFF, cap=QUERY_BACKOFF_CAP, chance=context.chance.random())
-        board.query_pace = board.query_pace.slowed(now, now + wait)
-    return exchange
-
-
-async def poll(context: Context, flight: Flight) -> answers.PollOutcome:
-    """Ask about a flight's task, and read the answer; one about another task of ours is no answer."""
-    job = flight.job
-    assert job.task_id is not None
-    exchange = await question(context, job.task_id)
-    flight.asked_at = anyio.current_time()
-    named, others = answers.named_task(exchange), []
-    if named is not None and named != job.task_id:
-        owner = await context.writer.run(context.store.task_owner, named)
-        if owner is not None:
-            others.append(named)
-    outcome = answers.poll(exchange, task_id=job.task_id, purchase_id=job.purchase_id, others=others, now=context.now())
-    flight.proven = flight.proven or _is_of(exchange, job.purchase_id)
-    if job.task_id in context.board.strays and not flight.proven:
-        outcome = answers.Foreign(context.board.strays.pop(job.task_id))
-    if isinstance(outcome, answers.Foreign) and flight.proven:
-        outcome = answers.Later("answer_of_another_task")  # it was told otherwise before: somebody's answer went astray
-    if flight.resumed and isinstance(outcome, answers.Working | answers.Finished | answers.TaskFailed):
-        context.board.known = True
-    _note_trouble(context, outcome)
-    return outcome
-
-
-def _is_of(exchange: Exchange, purchase_id: str | None) -> bool:
-    """Whether an answer says that its task is of this purchase."""
-    task = answers.described_task(exchange)
-    return task is not None and purchase_id is not None and task.get("client_business_id") == purchase_id
-
-
-def _note_trouble(context: Context, outcome: answers.PollOutcome) -> None:
-    """A provider that answers everything with errors is asked on for a while, but not for ever."""
-    board, now = context.board, anyio.current_time()
-    if not isinstance(outcome, answers.Later) or outcome.reason == "result_missing":
-        board.troubled_since, board.trouble_shown = None, False
-        return
-    board.troubled_since = now if board.troubled_since is None else board.troubled_since
-    if now - board.troubled_since >= TROUBLED_SHOWN and not board.trouble_shown:
-        board.trouble_shown = True
-        context.held("trouble", f"the provider has answered nothing but errors for ten minutes ({outcome.reason})")
-    if now - board.troubled_since >= TROUBLED_AFTER:
-        board.stop(Stop.PROVIDER)
 
 
 class Asker:
@@ -279,7 +218,7 @@ class Asker:
         """Ask for the purchase by its own id: when the provider knows it by another task, that one is the job's."""
         context, job = self._context, flight.job
         assert job.purchase_id is not None
-        exchange = await question(context, job.purchase_id)
+        exchange = await further_question(context, job.purchase_id)
         own = answers.lookup(exchange, purchase_id=job.purchase_id, now=context.now())
         if not isinstance(own, answers.Found) or own.task_id == job.task_id:
             return False

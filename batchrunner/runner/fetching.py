@@ -17,11 +17,11 @@ from batchrunner.media import clips
 from batchrunner.model import Clip, Job
 from batchrunner.outputs import Part
 from batchrunner.polling import backoff
-from batchrunner.runner.asking import poll
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.canaries import Canaries
 from batchrunner.runner.context import Context
 from batchrunner.runner.landings import Landings
+from batchrunner.runner.questions import poll
 from batchrunner.runner.transfer import BadFile, Gone, NotNow, Transfer
 from batchrunner.states import JobEvent
 

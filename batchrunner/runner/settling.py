@@ -18,14 +18,16 @@ from batchrunner.envelope import parse
 from batchrunner.matrix import TAKEN_ID
 from batchrunner.model import Job
 from batchrunner.polling import backoff
+from batchrunner.providers.base import Exchange
 from batchrunner.reconcile import JUDGEMENTS, LOOKUPS, SPREAD, Conclusion, conclude, gather, next_lookup
-from batchrunner.runner.asking import question
 from batchrunner.runner.board import Flight, Stop
 from batchrunner.runner.context import Context
 from batchrunner.runner.metering import Meter
+from batchrunner.runner.questions import further_question, question
 from batchrunner.settings import UNREACHABLE_AFTER
 from batchrunner.states import JobEvent
 
+Ask = Callable[[Context, str], Awaitable[Exchange]]
 Look = answers.Found | answers.Missing | answers.Later | answers.AccountStop
 UNSEEN = Conclusion(absent=False, text="a look-up was not answered")
 
@@ -50,11 +52,11 @@ class Settler:
         if isinstance(outcome, answers.Missing | answers.Later):  # a key that is refused would only be refused again
             await self._again(flight, outcome)
 
-    async def _find(self, flight: Flight) -> Look:
+    async def _find(self, flight: Flight, ask: Ask = question) -> Look:
         """Ask for a purchase by its own id, and by the id that its spoilt answer held; one that is found is taken over."""
         context, job = self._context, flight.job
         assert job.purchase_id is not None
-        exchange = await question(context, job.purchase_id)
+        exchange = await ask(context, job.purchase_id)
         flight.asked_at = anyio.current_time()
         outcome: Look = answers.lookup(exchange, purchase_id=job.purchase_id, now=context.now())
         if isinstance(outcome, answers.AccountStop):
@@ -76,7 +78,7 @@ class Settler:
         candidate = attempts[-1].answer.candidate if attempts and attempts[-1].answer else None
         if candidate is None:
             return None
-        exchange = await question(context, candidate)
+        exchange = await further_question(context, candidate)
         task: Any = parse(exchange.body) if exchange.status == 200 and exchange.complete else None
         if not isinstance(task, dict) or task.get("client_business_id") not in (None, job.purchase_id):
             return None
@@ -125,8 +127,11 @@ class Settler:
         await self._hold_one(flight, f"{self._at_stake(flight.job)}; {why}")
 
     async def judge(self) -> None:
-        """Weigh the evidence about every doubt that was not found, while nothing is sent."""
+        """Weigh the evidence about every doubt that was not found, while nothing is sent and questions are let through."""
         context, board = self._context, self._context.board
+        if anyio.current_time() < board.query_pace.held_until:
+            board.judge_at = board.query_pace.held_until
+            return
         board.measuring = True
         try:
             conclusion = await self._weigh()
@@ -149,7 +154,7 @@ class Settler:
         for flight in list(board.unfound):
             if anyio.current_time() - flight.asked_at < context.limits.poll_floor:
                 continue  # it was looked for a moment ago
-            outcome = await self._answered(partial(self._find, flight))
+            outcome = await self._answered(partial(self._find, flight, further_question))
             if isinstance(outcome, answers.Found):
                 board.unfound.remove(flight)
             elif not isinstance(outcome, answers.Missing):
@@ -189,7 +194,7 @@ class Settler:
             return None
 
         async def ask() -> Look:
-            return answers.lookup(await question(context, known), purchase_id=known, now=context.now())
+            return answers.lookup(await further_question(context, known), purchase_id=known, now=context.now())
 
         return known if isinstance(await self._answered(ask), answers.Found) else None
 

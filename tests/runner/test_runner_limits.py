@@ -97,6 +97,15 @@ async def test_rates_hold_in_a_large_run(world):
     assert_rate(world.provider.times("poll"), limits.query)
 
 
+async def test_the_second_question_of_an_action_keeps_to_the_rate_too(world):
+    """What is not found by its task is looked up by its purchase at once."""
+    world = world(*named(10), limits=TIGHT)
+    world.provider.script.write("poll", "*", then=repeat(refusal(404, "task_not_found")))
+    await world.run()
+    assert world.keys(JobState.FAILED) == set(named(10))
+    assert_rate(world.provider.times("poll"), TIGHT.query)
+
+
 async def test_submissions_that_waited_for_one_frame_keep_to_the_rate(world, tmp_path):
     limits = Limits(submit=Rate(per_second=0.1, burst=1))
     world = world(limits=limits)

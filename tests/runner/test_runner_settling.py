@@ -6,13 +6,13 @@ from itertools import count, repeat
 import anyio
 import pytest
 from provider import EPOCH, Reply, ScriptedProvider, lost, refusal, unanswered, unreachable
-from world import assert_has_its_clip, gaps, named
+from world import assert_has_its_clip, assert_rate, gaps, named
 
 from batchrunner.model import Mode, ReplayProof
 from batchrunner.providers.base import Exchange
 from batchrunner.purchase import purchase_id
 from batchrunner.runner import settling
-from batchrunner.settings import Limits
+from batchrunner.settings import Limits, Rate
 from batchrunner.states import JobState
 
 WINDOW = 900.0
@@ -96,6 +96,23 @@ async def test_a_429_on_a_look_up_holds_all_questions(world):
     await world.run(settle=WINDOW)
     first = world.provider.times("poll")[0] + world.provider.takes["poll"]
     assert [at for at in world.provider.times("poll") if first < at < first + 59.9] == []
+
+
+async def test_the_look_ups_of_a_verdict_keep_to_the_rate(world):
+    limits = Limits(max_in_flight=20, query=Rate(per_second=0.4, burst=2))
+    world = world(*named(20), limits=limits)
+    world.provider.script.write("submit", "*", *[lost(sells=False)] * 20)
+    await world.run(settle=60.0)
+    assert_rate(world.provider.times("poll"), limits.query)
+
+
+async def test_a_429_in_a_verdict_holds_its_other_questions(world):
+    world = world(*named(3))
+    world.provider.script.write("submit", "*", *[lost(sells=False)] * 3)
+    world.provider.script.write("poll", "*", *[None] * 15, refusal(429, retry_after=600))
+    await world.run(settle=WINDOW)
+    asked = world.provider.times("poll")
+    assert asked[16] >= asked[15] + 600
 
 
 async def test_a_task_that_is_found_twice_belongs_to_one_job(world):
