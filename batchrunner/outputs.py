@@ -45,6 +45,9 @@ LOOK = 1.0
 """Seconds for which what a disk had to spare is believed, less what was given away since; the reserve is far larger than
 what others write meanwhile."""
 
+FOLDERS = 256
+"""Of those that clips went to last, that are known to be there; a batch may have one for each clip."""
+
 
 def size_of(path: Path) -> int:
     """Bytes of a file; 0 when it cannot be looked at."""
@@ -113,10 +116,12 @@ class OutputFolder:
         return Part(path=path, final=final, descriptor=descriptor)
 
     def _make(self, folder: Path) -> None:
-        """The folder is there, and inside ours; once in a run, as each clip would ask for many names."""
+        """The folder is there, and inside ours; looked at now and then, as each clip would ask for many names."""
         make_folder(folder)
         if folder != self.root:
             self._refuse_detour(folder)
+        if len(self._checked) >= FOLDERS:
+            self._checked.clear()
         self._checked.add(folder)
 
     def published(self, output: str, *, owner: str) -> Path | None:

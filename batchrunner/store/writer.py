@@ -45,7 +45,7 @@ class _Call(Generic[T]):
 
 
 class Group:
-    """The calls of one commit."""
+    """The calls of one commit, until it is done: whoever waits to hear of that keeps none of them in memory."""
 
     def __init__(self) -> None:
         self.calls: list[_Call[object]] = []
@@ -144,6 +144,7 @@ class Writer:
             await self._commit_all(group.calls)
         finally:
             self._committing = None
+            group.calls = []
             group.done.set()
             if self._forming is not None:
                 self._forming.turn.set()

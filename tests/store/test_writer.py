@@ -1,6 +1,8 @@
 """The writer: shared commits, results only after the commit, and an end at the first commit that fails."""
 
+import gc
 import threading
+import weakref
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -244,6 +246,20 @@ async def test_what_is_deferred_while_others_commit_joins_the_next_group(store):
         store.gate.set()
     assert store.commits == 2
     assert store.counts(1) == {JobState.PENDING: JOBS - 2, JobState.SUBMITTING: 1, JobState.FETCHING: 1}
+
+
+async def test_who_keeps_a_group_keeps_nothing_of_what_it_recorded(writer, store):
+    class Clips:
+        """Anything that a verb is told or answers."""
+
+    clips = Clips()
+    kept = weakref.ref(clips)
+    group = writer.defer(lambda one: one, clips)
+    del clips
+    await writer.flush()
+    gc.collect()
+    assert kept() is None
+    await writer.reach(group)
 
 
 async def test_after_a_deferred_call_that_fails_nothing_is_recorded(writer, store):

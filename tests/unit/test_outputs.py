@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 
 from batchrunner.durable import COLLECT_AGAIN, MARK, SEND_AGAIN, storage_error, write_whole
 from batchrunner.errors import ExitCode, StorageError
-from batchrunner.outputs import OutputFolder
+from batchrunner.outputs import FOLDERS, OutputFolder
 from batchrunner.report import page
 from batchrunner.store.memory import MemoryStore
 
@@ -72,6 +73,23 @@ def test_a_clip_gets_its_name_when_it_is_whole(folder):
 def test_folders_of_an_output_are_made(folder):
     with written(folder, "day 1/猫/a.mp4") as part:
         assert published(folder, part) == folder.root / "day 1" / "猫" / "a.mp4"
+
+
+def test_a_folder_for_each_clip_is_nothing_to_remember(folder, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+    def use(numbers):
+        for number in numbers:
+            with folder.part(f"{number}/a.mp4", owner="task"):
+                pass
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = use(range(FOLDERS))
+        assert use(range(FOLDERS, 4 * FOLDERS)) - before < 100 * FOLDERS  # bytes: a third of what their names take
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_not_published_leaves_nothing(folder):
