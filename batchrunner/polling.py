@@ -25,17 +25,26 @@ no worse, no more are asked."""
 BACKOFF_CAP = 60.0
 
 
-def next_look(age: float, *, floor: float, chance: float, learned: Forecast | None = None, share: float = 1e9) -> float:
+def next_look(
+    age: float,
+    *,
+    floor: float,
+    chance: float,
+    learned: Forecast | None = None,
+    share: float = 1e9,
+    awaited: bool = False,
+) -> float:
     """Seconds until the next question about a task accepted `age` seconds ago; never less than `floor`.
 
     `chance` is uniform in [0, 1): questions about tasks that were accepted together drift apart. `share` is what this
-    task may use of the query rate, in questions a second.
+    task may use of the query rate, in questions a second. An `awaited` task keeps others from being bought: it is asked
+    about at the floor, until it is old.
     """
     if learned is not None and (aimed := _aimed(age, learned, floor=floor, share=share)) is not None:
         return max(floor, aimed + AIMED_JITTER * floor * chance)
     if age < floor / 2:
         return floor * (1 + JITTER * chance)
-    pause = min(max(2 * floor, AGEING * age, 1 / share), SLOWEST * floor)
+    pause = min(max(floor if awaited else 2 * floor, AGEING * age, 1 / share), SLOWEST * floor)
     return max(floor, pause * (1 + JITTER * (chance - 0.5)))
 
 

@@ -1,6 +1,7 @@
 """Canaries: the first of a kind that is new goes ahead, and the rest waits until it is done and right."""
 
 from hashlib import sha256
+from itertools import pairwise
 
 from provider import refusal
 from world import named
@@ -34,6 +35,17 @@ async def test_the_rest_of_a_new_kind_waits_for_its_first_clip(world):
     await world.run(canaries=None)
     times = world.provider.times("submit")[before:]
     assert times[4] - times[0] < 10, "the kind is known"
+
+
+async def test_a_clip_that_others_wait_for_is_asked_about_twice_as_often(world):
+    world = world(*named(25))
+    await world.run(canaries=None)
+    canary, other, *_ = world.provider.tasks.values()
+    its, any_other = (
+        next(later - at for at, later in pairwise(world.provider.polls(task.key))) for task in (canary, other)
+    )
+    assert its < 6
+    assert any_other >= 9
 
 
 async def test_few_jobs_without_pairs_are_sent_at_once(world):

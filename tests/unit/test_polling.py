@@ -34,9 +34,24 @@ def test_looks(age, chance, seconds):
     assert next_look(age, floor=POLL_FLOOR, chance=chance) == pytest.approx(seconds, abs=0.01)
 
 
-@given(ages, floors, chances)
-def test_never_more_often_than_the_floor(age, floor, chance):
-    pause = next_look(age, floor=floor, chance=chance)
+AWAITED = [
+    (0, 0.0, 5.0),
+    (5, 0.0, 5.0),  # while others wait for it, at the floor
+    (5, 0.5, 5.0),
+    (5, 0.999, 5.5),
+    (100, 0.5, 10.0),
+    (86_400, 0.5, 60.0),
+]
+
+
+@pytest.mark.parametrize(("age", "chance", "seconds"), AWAITED)
+def test_a_task_that_others_wait_for_is_asked_about_at_the_floor(age, chance, seconds):
+    assert next_look(age, floor=POLL_FLOOR, chance=chance, awaited=True) == pytest.approx(seconds, abs=0.01)
+
+
+@given(ages, floors, chances, st.booleans())
+def test_never_more_often_than_the_floor(age, floor, chance, awaited):
+    pause = next_look(age, floor=floor, chance=chance, awaited=awaited)
     assert floor <= pause <= SLOWEST * floor * (1 + JITTER / 2)
 
 
