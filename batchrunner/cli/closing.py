@@ -89,7 +89,7 @@ def _stopped(session: Session, report: Report) -> Iterator[str]:
         Stop.SIGTERM: "by a signal",
         Stop.DEADLINE: f"by the deadline{_unsent(report)}",
         Stop.WINDOW: f"outside of the window {session.hours.window}: nothing was bought",
-        Stop.STORAGE: "the disk cannot take more",
+        Stop.STORAGE: "a clip could not be stored",
         Stop.ACCOUNT: "the account: nothing more is bought, every waiting job keeps its place",
         Stop.PROVIDER: "the provider does not answer",
         Stop.REFUSING: "the provider refuses for now, and has done so for long",
@@ -99,7 +99,7 @@ def _stopped(session: Session, report: Report) -> Iterator[str]:
     }
     for stop in stops:
         why = f" ({report.paused})" if report.paused and stop in (Stop.ACCOUNT, Stop.STORAGE, Stop.REFUSING) else ""
-        if why and stop is Stop.ACCOUNT and report.paused_message:
+        if why and stop is not Stop.REFUSING and report.paused_message:
             why = f" ({report.paused}: {report.paused_message})"
         if report.paused == stop.value and report.paused_message:
             why = f": {report.paused_message}"

@@ -41,15 +41,19 @@ class Fetcher:
         self._context = context
         self._canaries = canaries
         self._landings = Landings()
+        self._closed: set[str] = set()
+        """Folders in which a clip could not be stored."""
 
     async def fetch(self, flight: Flight) -> None:
         """Download one finished clip, verify it and record it, or arrange for the next try."""
-        if Stop.STORAGE in self._context.board.stops:
+        folder = flight.job.output.rpartition("/")[0]
+        if folder in self._closed:
             self._leave()
             return
         try:
             clip = await self._download(flight)
-        except StorageError as error:  # nothing is bought that cannot be kept; what is being made is asked about still
+        except StorageError as error:  # nothing is bought that cannot be kept; other folders may take what is made
+            self._closed.add(folder)
             self._leave()
             await self._context.pause(Stop.STORAGE, "disk", str(error))
         except Gone:

@@ -104,7 +104,7 @@ def test_a_full_disk_and_then_space(world: World, serve: object) -> None:
 
     code, text, files = outcome("full")
     assert code == 12, text
-    assert "full" in text
+    assert "stopped a clip could not be stored (disk: the disk of " in text
     states = world.states("full.db")
     assert 0 < states["done"] == len(files) < len(JOBS), "whole clips only, and nothing half-written"
     assert set(states) <= {"done", "fetching", "running", "pending"}

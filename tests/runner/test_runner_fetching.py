@@ -372,6 +372,20 @@ async def test_a_full_disk_ends_the_run_and_every_job_keeps_its_state(world):
     assert world.provider.sold == dict.fromkeys(named(12), 1)
 
 
+async def test_a_folder_that_takes_nothing_keeps_no_clip_from_another(world):
+    clips = {day: {f"{day}/{number}" for number in range(6)} for day in ("mon", "tue")}
+    world = world(*sorted(clips["mon"]), *sorted(clips["tue"]), limits=Limits(max_in_flight=12, downloads=1))
+    world.outputs.root.mkdir()
+    (world.outputs.root / "mon").write_bytes(b"a file of the user's")
+    outcome = await world.run()
+    assert outcome.stops == {Stop.STORAGE}
+    assert (world.keys(JobState.DONE), world.keys(JobState.FETCHING)) == (clips["tue"], clips["mon"])
+    assert outcome.left == 6
+    (world.outputs.root / "mon").unlink()
+    assert (await world.run()).counts == {JobState.DONE: 12}
+    assert world.provider.sold == dict.fromkeys(clips["mon"] | clips["tue"], 1)
+
+
 async def test_a_full_disk_lets_a_submission_under_way_be_recorded(world):
     world = world("a", "b", service=(60.0, 60.0), limits=Limits(submit_slots=1, max_in_flight=2))
     world.prepare("a", JobState.FETCHING, ago=90.0)
