@@ -40,12 +40,12 @@ class Pace:
         """What complaints have left of the rate, in requests a second."""
         return self.rate.per_second * self.factor
 
-    def at_time(self, now: float) -> Pace:
+    def at_time(self, now: float, *, less: int = 0) -> Pace:
         """The same lane with the tokens that came in until `now`, and with its rate recovered where it kept the peace."""
         factor, slowed_at = self.factor, self.slowed_at
         if factor < 1.0 and now - slowed_at >= self.recovery:
             factor, slowed_at = min(1.0, factor + STEP), now
-        return replace(self, tokens=self._grown(now), at=max(now, self.at), factor=factor, slowed_at=slowed_at)
+        return replace(self, tokens=self._grown(now) - less, at=max(now, self.at), factor=factor, slowed_at=slowed_at)
 
     def _grown(self, now: float) -> float:
         """The tokens, with those that came in until `now`."""
@@ -63,10 +63,9 @@ class Pace:
         lacking = 1.0 - self._grown(now)
         return max(lacking, 0.0) / (self.rate.per_second * self.factor)
 
-    def took(self, now: float) -> Pace:
-        """After one request."""
-        current = self.at_time(now)
-        return replace(current, tokens=current.tokens - 1.0)
+    def took(self, now: float, requests: int = 1) -> Pace:
+        """After so many requests."""
+        return self.at_time(now, less=requests)
 
     def held(self, until: float) -> Pace:
         """Nothing leaves before `until`."""

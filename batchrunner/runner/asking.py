@@ -138,7 +138,7 @@ class Asker:
         context = self._context
         flight.url, flight.expires_at = url, expires_at
         flight.finished = context.writer.defer(self._record_finished, flight.job, expires_at, took, context.now())
-        flight.job = context.moved(flight.job, JobEvent.FINISHED)
+        flight.job = replace(flight.job, state=context.moved(flight.job, JobEvent.FINISHED))
         context.board.fetching.add(flight, anyio.current_time())
         context.board.wake()
 
@@ -152,13 +152,13 @@ class Asker:
     async def _task_failed(self, flight: Flight, reason: str, message: str, *, took: float | None) -> None:
         context = self._context
         again = await context.writer.run(self._record_failure, flight.job, reason, message, took)
-        flight.job = context.moved(flight.job, JobEvent.TASK_FAILED, reason=reason, message=message)
+        state = context.moved(flight.job, JobEvent.TASK_FAILED, reason=reason, message=message)
         if reason == "capacity":
             context.crowded()
         if again and Stop.FAILURES not in context.board.stops:
             context.held("retry", f"{flight.job.key}: {again}")
         if again:
-            context.moved(flight.job, JobEvent.RETRIED, reason=reason, message=again)
+            context.moved(replace(flight.job, state=state), JobEvent.RETRIED, reason=reason, message=again)
 
     def _record_failure(self, job: Job, reason: str, message: str, took: float | None) -> str:
         """The failure and, where the manifest opens its class, the wish to buy again: both or neither are durable."""
@@ -233,8 +233,8 @@ class Asker:
             context.store.record_misattributed, job.id, reason=TAKEN_ID.reason, message=message, now=context.now()
         ):
             return
-        moved = context.moved(job, JobEvent.MISATTRIBUTED, reason=TAKEN_ID.reason, message=message)
-        flight.job = replace(moved, task_id=None, provider_status=None, progress=None)
+        state = context.moved(job, JobEvent.MISATTRIBUTED, reason=TAKEN_ID.reason, message=message)
+        flight.job = replace(job, state=state, task_id=None, provider_status=None, progress=None)
         flight.misses = flight.failures = 0
         if context.options.settle:
             context.board.fly(flight, anyio.current_time() + context.limits.poll_floor)
@@ -244,7 +244,7 @@ class Asker:
         await context.writer.run(
             context.store.record_vanished, flight.job.id, reason=reason, message=message, now=context.now()
         )
-        flight.job = context.moved(flight.job, JobEvent.VANISHED, reason=reason, message=message)
+        context.moved(flight.job, JobEvent.VANISHED, reason=reason, message=message)
 
     async def _account(self, flight: Flight, reason: str, message: str) -> None:
         """The key may not even ask: nothing can be collected now, and everything keeps its state."""

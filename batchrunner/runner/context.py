@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -20,7 +20,7 @@ from batchrunner.providers.base import Collector
 from batchrunner.runner.board import Board, Stop
 from batchrunner.runner.lessons import Lessons
 from batchrunner.settings import Limits
-from batchrunner.states import JobEvent, advance
+from batchrunner.states import JobEvent, JobState, advance
 from batchrunner.store.base import Planned, Store
 from batchrunner.store.writer import Writer
 
@@ -116,8 +116,8 @@ class Context:
         message: str | None = None,
         task_id: str | None = None,
         clip: Clip | None = None,
-    ) -> Job:
-        """A transition is durable, or `finished` and queued: keep the counts, tell the listener, and return the job as it is."""
+    ) -> JobState:
+        """A transition is durable, or `finished` and queued: keep the counts, tell the listener; the state of the job now."""
         target = advance(job.state, event)
         going_on = Stop.FAILURES not in self.board.stops
         self.board.moved(job.state, target, counted=job.wanted and self.options.selects(job))
@@ -132,7 +132,7 @@ class Context:
         )
         if going_on and Stop.FAILURES in self.board.stops:
             self.held("failures", too_many_failures(self.limits))
-        return replace(job, state=target, task_id=task_id or job.task_id)
+        return target
 
     def _canary(self, job: Job, event: JobEvent, reason: str | None) -> None:
         """When it was a canary that was lost, another takes its place, or nothing more is bought."""

@@ -68,7 +68,7 @@ class Fetcher:
     async def _saved(self, flight: Flight, clip: Clip) -> None:
         context, job = self._context, flight.job
         await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
-        flight.job = context.moved(job, JobEvent.SAVED, clip=clip)
+        context.moved(job, JobEvent.SAVED, clip=clip)
         await self._canaries.saved(job, clip)
         await self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
 
@@ -135,7 +135,7 @@ class Fetcher:
             self._retry(flight, message)
             return
         await context.writer.run(context.store.record_bad_file, flight.job.id, message=message, now=context.now())
-        flight.job = context.moved(flight.job, JobEvent.BAD_FILE, reason="bad_file", message=message)
+        context.moved(flight.job, JobEvent.BAD_FILE, reason="bad_file", message=message)
 
     async def _gone(self, flight: Flight, why: str) -> None:
         """The URL is dead: a fresh one while the clip may live, the end when its time is over too."""
@@ -162,7 +162,7 @@ class Fetcher:
         context, at = self._context, self._end_of(flight)
         message = f"the clip expired at the provider on {at:%Y-%m-%d %H:%M} UTC before it was downloaded"
         await context.writer.run(context.store.record_expired, flight.job.id, message=message, now=context.now())
-        flight.job = context.moved(flight.job, JobEvent.EXPIRED, reason="expired", message=message)
+        context.moved(flight.job, JobEvent.EXPIRED, reason="expired", message=message)
 
     def _leave(self) -> None:
         """To the next run."""

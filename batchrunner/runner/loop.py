@@ -333,9 +333,10 @@ class Runner:
         if decision.judge:
             board.judging += 1
             crew.begin(self._judge)
+        if decision.poll:
+            board.query_pace = board.query_pace.took(now, decision.poll)
         for _ in range(decision.poll):
             flight = board.due_polls.popleft()
-            board.query_pace = board.query_pace.took(now)
             board.polls += 1
             crew.begin(partial(self._ask, flight))
         for _ in range(decision.fetch):

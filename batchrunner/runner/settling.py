@@ -6,6 +6,7 @@ It takes over what it finds, at once; calls absent only what `reconcile.conclude
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -93,7 +94,8 @@ class Settler:
         context, board = self._context, self._context.board
         if not await context.writer.run(context.store.record_found, flight.job.id, task_id, now=context.now()):
             return False
-        flight.job = context.moved(flight.job, JobEvent.FOUND, task_id=task_id)
+        state = context.moved(flight.job, JobEvent.FOUND, task_id=task_id)
+        flight.job = replace(flight.job, state=state, task_id=task_id)
         flight.misses = flight.failures = 0
         flight.proven = proven
         board.fly(flight, anyio.current_time() + context.next_look(flight.job, 0.0))

@@ -133,7 +133,8 @@ class Submitter:
                 return None
             board.preparing.discard(job.id)
             board.purchases += 1
-            job = replace(context.moved(job, JobEvent.CLAIMED), purchase_id=purchase, submitted_at=now)
+            state = context.moved(job, JobEvent.CLAIMED)
+            job = replace(job, state=state, purchase_id=purchase, submitted_at=now)
             exchange = await self._send(body)
             answered_at = anyio.current_time()
             verdict = classify.submission(exchange, now=context.now())
@@ -181,7 +182,8 @@ class Submitter:
             # Two jobs may never share a task: somebody's answer went astray.
             await self._unanswered(job, replace(verdict.answer, rule=TAKEN_ID.id), TAKEN_ID.reason)
             return
-        job = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
+        state = context.moved(job, JobEvent.ACCEPTED, task_id=verdict.task_id)
+        job = replace(job, state=state, task_id=verdict.task_id)
         await context.lessons.look_up(job.request.kind)
         context.board.fly(
             Flight(job=job, accepted_at=answered_at, unfinished_at=answered_at),
@@ -191,12 +193,12 @@ class Submitter:
     async def _unanswered(self, job: Job, answer: Answer, reason: str) -> None:
         context = self._context
         await context.writer.run(context.store.record_unanswered, job.id, answer, reason=reason, now=context.now())
-        job = context.moved(job, JobEvent.UNANSWERED, reason=reason, message=answer.message)
+        state = context.moved(job, JobEvent.UNANSWERED, reason=reason, message=answer.message)
         now = anyio.current_time()
         sent_at = now - (context.now() - (job.submitted_at or context.now())).total_seconds()
         context.board.unanswered_at = sent_at
         if context.options.settle:
-            context.board.asking.add(Flight(job=job, accepted_at=sent_at), now)
+            context.board.asking.add(Flight(job=replace(job, state=state), accepted_at=sent_at), now)
 
     async def _refused(self, job: Job, verdict: Submission) -> None:
         context = self._context
