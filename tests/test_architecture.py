@@ -249,6 +249,12 @@ def test_a_run_loads_what_it_needs_when_it_needs_it():
     assert done.stdout.split() == []
 
 
+def test_garbage_is_looked_for_again_once_a_command_is_loaded():
+    script = "import gc; from batchrunner.cli.main import cli; cli.get_command(None, 'schema'); print(gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["True"]
+
+
 def test_help_through_the_front_door():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "batchrunner", "--help"],
