@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -55,6 +56,7 @@ def main() -> None:
         code = ExitCode.SIGINT
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug must not lose what people need to know
         code = _exhausted(error) or _bug(error)
+    gc.freeze()  # the interpreter looks through all that is left before it ends, which takes longer than many a command
     sys.exit(code)
 
 
