@@ -9,12 +9,16 @@ as many runs as lie between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import accumulate
+from operator import attrgetter
 
-from batchrunner.model import LedgerEntry, Reading
+from batchrunner.model import Posting, Reading
 
 CREDITS_PER_USD = 200
 """ToAPIs, whatever unit the rest of a balance is in (API facts §3)."""
@@ -36,7 +40,7 @@ def credits(price: int | None, currency: str | None) -> Fraction | None:
     return Fraction(price, 1_000_000) * (CREDITS_PER_USD if unit == "USD" else 1)
 
 
-def moving(entry: LedgerEntry) -> tuple[datetime, datetime] | None:
+def moving(entry: Posting) -> tuple[datetime, datetime] | None:
     """Between which moments the purchase may have moved the balance; None when it never did."""
     start = entry.intended_at
     if entry.outcome in _NEVER_BOUGHT:
@@ -48,16 +52,23 @@ def moving(entry: LedgerEntry) -> tuple[datetime, datetime] | None:
     return start, entry.answered_at or entry.settled_at or start + LATE
 
 
-def quiet(readings: Iterable[Reading], entries: Iterable[LedgerEntry]) -> list[Reading]:
+def quiet(readings: Iterable[Reading], entries: Iterable[Posting]) -> list[Reading]:
     """The readings at which nothing was on its way, in order."""
-    spans = [span for entry in entries if (span := moving(entry)) is not None]
-    return [one for one in readings if not any(start < one.at < end for start, end in spans)]
+    readings = sorted(readings, key=attrgetter("at"))
+    times = [one.at for one in readings]
+    more = [0] * (len(times) + 1)  # purchases on their way at a reading, compared with the one before
+    for entry in entries:
+        if (span := moving(entry)) is not None:
+            begin, end = bisect_right(times, span[0]), bisect_left(times, span[1])
+            if begin < end:
+                more[begin] += 1
+                more[end] -= 1
+    return [one for one, moved in zip(readings, accumulate(more), strict=False) if not moved]
 
 
-def kept(entries: Iterable[LedgerEntry], start: datetime, end: datetime) -> list[LedgerEntry]:
-    """What was bought between two quiet readings and not given back."""
-    bought = (entry for entry in entries if entry.charge != "released" and entry.outcome not in _UNKNOWN)
-    return [entry for entry in bought if start <= entry.intended_at < end]
+def is_kept(entry: Posting, start: datetime, end: datetime) -> bool:
+    """Whether it was bought between two quiet readings and not given back."""
+    return entry.charge != "released" and entry.outcome not in _UNKNOWN and start <= entry.intended_at < end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,29 +91,39 @@ class Audit:
         return None if self.explained is None else self.charged - self.explained
 
 
-def audit(
-    readings: Sequence[Reading], entries: Sequence[LedgerEntry], *, started: datetime, ended: Reading
-) -> Audit | None:
-    """The audit of a run; None when there is no reading, at its start or before, to count from.
+def start(readings: Iterable[Reading], entries: Iterable[Posting], *, began: datetime) -> Reading | None:
+    """The reading that the audit of a run counts from; None when there is none, at its start or before.
 
-    Where tasks of earlier runs ended in this one it begins before them, so that what came back for them is counted too.
+    Where tasks of earlier runs ended in this one it lies before them, so that what came back for them is counted too.
+    `entries` are those from before the run.
     """
-    known = [entry for entry in entries if entry.outcome not in ("open", "unanswered")]
-    calm = [one for one in quiet(readings, known) if one.at <= started]
-    if not calm:
-        return None
-    first = calm[-1]
-    bought = kept(entries, first.at, ended.at)
-    prices = [credits(entry.price, entry.currency) for entry in bought]
-    explained = None if any(one is None for one in prices) else sum((one for one in prices if one), Fraction(0))
-    doubts = [entry for entry in entries if entry.outcome in _UNKNOWN and entry.intended_at >= first.at - LATE]
+    known = (entry for entry in entries if entry.outcome not in ("open", "unanswered"))
+    calm = quiet((one for one in readings if one.at <= began), known)
+    return calm[-1] if calm else None
+
+
+def audit(first: Reading, ended: Reading, entries: Iterable[Posting]) -> Audit:
+    """The audit from one reading to another; `entries` are read once, in any order, as there may be a million."""
+    tasks = running = in_doubt = 0
+    prices: Counter[str | None] = Counter()
+    priced = True
+    for entry in entries:
+        if entry.outcome in _UNKNOWN:
+            in_doubt += entry.intended_at >= first.at - LATE
+        elif is_kept(entry, first.at, ended.at):
+            tasks += 1
+            running += entry.charge == "committed"
+            prices[entry.currency] += entry.price or 0
+            priced = priced and entry.price is not None
+    parts = [credits(price, currency) for currency, price in prices.items()]
+    explained = None if not priced or None in parts else sum(filter(None, parts), Fraction(0))
     return Audit(
         since=first.at,
         charged=ended.used - first.used,
-        tasks=len(bought),
+        tasks=tasks,
         explained=explained,
-        in_doubt=len(doubts),
-        running=sum(entry.charge == "committed" for entry in bought),
+        in_doubt=in_doubt,
+        running=running,
     )
 
 

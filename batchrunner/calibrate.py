@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from batchrunner.audit import kept, quiet
+from batchrunner.audit import is_kept, quiet
 from batchrunner.model import LedgerEntry, Reading
 
 Equation = tuple[dict[str, Fraction], Fraction]
@@ -40,7 +40,7 @@ def calibrate(readings: Sequence[Reading], entries: Sequence[LedgerEntry]) -> Ca
     """Prices by the second; by the clip where only that explains the balance."""
     stretches = []
     for before, after in pairwise(quiet(readings, entries)):
-        bought = kept(entries, before.at, after.at)
+        bought = [entry for entry in entries if is_kept(entry, before.at, after.at)]
         if bought or after.used != before.used:
             stretches.append((bought, after.used - before.used))
     by_second = _solve(stretches, per_second=True)

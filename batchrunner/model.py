@@ -225,17 +225,9 @@ class Purchase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """One purchase of any batch, with as much of its job as accounts need."""
+class Posting:
+    """What a purchase did to the balance, and when that became known."""
 
-    batch: str
-    key: str
-    number: int
-    """The how-manieth submission of its job."""
-    purchase_id: str
-    task_id: str | None
-    billing_key: str
-    seconds: int
     price: int | None
     """As it was estimated when it was bought."""
     currency: str | None
@@ -246,6 +238,20 @@ class LedgerEntry:
     answered_at: datetime | None
     settled_at: datetime | None
     """When it was learned what became of it; None while that is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry(Posting):
+    """One purchase of any batch, with as much of its job as accounts need."""
+
+    batch: str
+    key: str
+    number: int
+    """The how-manieth submission of its job."""
+    purchase_id: str
+    task_id: str | None
+    billing_key: str
+    seconds: int
     day: date
     """The user's calendar day."""
     tags: tuple[str, ...]

@@ -130,8 +130,9 @@ class Account:
     def _audited(self, began: Reading, ended: Reading) -> str:
         store, provider = self._context.store, self._context.provider
         readings = store.readings(provider.endpoint, provider.account)
-        entries = list(store.ledger(endpoint=provider.endpoint, since=began.at - LONG_AGO))
-        found = audit.audit(readings, entries, started=began.at, ended=ended)
-        if found is None:
+        before = store.postings(provider.endpoint, since=began.at - LONG_AGO, until=began.at)
+        first = audit.start(readings, before, began=began.at)
+        if first is None:
             return "not auditable: tasks of earlier runs ended in this one, and no balance was kept from before them"
+        found = audit.audit(first, ended, store.postings(provider.endpoint, since=first.at - audit.LATE))
         return audit.sentence(found, exclusive=self._context.options.exclusive_key)

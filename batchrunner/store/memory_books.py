@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
 from batchrunner.budget import Used, month
-from batchrunner.model import LedgerEntry, Money
+from batchrunner.model import LedgerEntry, Money, Posting
 from batchrunner.store.ledger import Charge
 from batchrunner.store.memory_questions import Questions
 from batchrunner.store.tables import Booked, Row
@@ -58,6 +58,10 @@ class Books(Questions):
                 yield self._entry(
                     booked, row, is_last=row.attempts[-1] == attempt_id, is_rerolled=row.job.id in rerolled
                 )
+
+    def postings(self, endpoint: str, *, since: datetime, until: datetime | None = None) -> Iterator[Posting]:
+        entries = self.ledger(endpoint=endpoint, since=since)
+        return (entry for entry in entries if until is None or entry.intended_at < until)
 
     def _entry(self, booked: Booked, row: Row, *, is_last: bool, is_rerolled: bool) -> LedgerEntry:
         job = row.job

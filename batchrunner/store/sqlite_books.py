@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
 from batchrunner.budget import Used, month
-from batchrunner.model import LedgerEntry, Money
+from batchrunner.model import LedgerEntry, Money, Posting
 from batchrunner.store.ledger import Charge
 from batchrunner.store.queries import Questions
 from batchrunner.store.rows import read, to_text
@@ -19,6 +19,14 @@ _LEDGER = """
     FROM attempts JOIN jobs ON jobs.id = attempts.job_id JOIN batches ON batches.id = jobs.batch_id
     WHERE (?1 IS NULL OR jobs.batch_id = ?1) AND (?2 IS NULL OR attempts.intended_at >= ?2) AND attempts.id > ?3
         AND (?4 IS NULL OR batches.endpoint = ?4)
+    ORDER BY attempts.id LIMIT ?5
+"""
+_POSTINGS = """
+    SELECT attempts.id, attempts.price, attempts.currency, attempts.charge, attempts.outcome,
+        attempts.intended_at, attempts.answered_at, attempts.settled_at
+    FROM attempts JOIN jobs ON jobs.id = attempts.job_id JOIN batches ON batches.id = jobs.batch_id
+    WHERE batches.endpoint = ?1 AND attempts.intended_at >= ?2 AND (?3 IS NULL OR attempts.intended_at < ?3)
+        AND attempts.id > ?4
     ORDER BY attempts.id LIMIT ?5
 """
 PAGE = 1000
@@ -64,4 +72,10 @@ class Books(Questions):
         last = 0
         while rows := self._rows(_LEDGER, (batch_id, to_text(since), last, endpoint, PAGE)):
             yield from (read(LedgerEntry, row, currency=row["currency"] or None) for row in rows)
+            last = rows[-1]["id"]
+
+    def postings(self, endpoint: str, *, since: datetime, until: datetime | None = None) -> Iterator[Posting]:
+        last = 0
+        while rows := self._rows(_POSTINGS, (endpoint, to_text(since), to_text(until), last, PAGE)):
+            yield from (read(Posting, row, currency=row["currency"] or None) for row in rows)
             last = rows[-1]["id"]

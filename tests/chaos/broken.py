@@ -5,6 +5,7 @@ Each changes one function in the process that is about to be the command; nothin
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -297,8 +298,8 @@ def _fails_what_it_cannot_pay() -> None:
 
 @_broken("I22", group="kills, a cap")
 def _leaves_a_purchase_out_of_its_audit() -> None:
-    kept = audit.kept
-    _replaced(audit, "kept", lambda *given: kept(*given)[1:])
+    is_kept, first = audit.is_kept, itertools.count()
+    _replaced(audit, "is_kept", lambda *given: is_kept(*given) and next(first) > 0)
 
 
 @_broken("I11")

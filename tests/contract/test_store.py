@@ -1,8 +1,9 @@
 """What every store does: the same suite over the one in memory and the one on SQLite."""
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 
 import pytest
 
@@ -18,6 +19,7 @@ from batchrunner.model import (
     Intent,
     Mode,
     Money,
+    Posting,
     Reading,
     ReplayProof,
     VideoRequest,
@@ -480,6 +482,13 @@ def test_the_ledger_has_every_purchase_and_what_became_of_it(store):
     assert (third.price, third.purchase_id, third.billing_key, third.seconds) == (None, "p3", "720P", 5)
     assert [entry.purchase_id for entry in store.ledger(batch.id, since=LATER)] == ["p2", "p3"]
     assert list(store.ledger(99)) == []
+
+    posting = attrgetter(*(one.name for one in fields(Posting)))
+    same = [posting(entry) for entry in (first, second, third)]
+    assert [posting(one) for one in store.postings("toapis.com", since=NOW)] == same
+    assert [posting(one) for one in store.postings("toapis.com", since=LATER)] == same[1:]
+    assert [posting(one) for one in store.postings("toapis.com", since=NOW, until=LATER)] == same[:1]
+    assert list(store.postings("elsewhere", since=NOW)) == []
 
 
 def test_a_take_that_a_person_asked_for_is_a_job_of_the_batch(store):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_costs import AT, DONE
 
-from batchrunner.audit import audit, credits, quiet, sentence
+from batchrunner.audit import audit, credits, quiet, sentence, start
 from batchrunner.calibrate import calibrate
 from batchrunner.model import Reading
 
@@ -85,16 +85,24 @@ LINES = [
 
 @pytest.mark.parametrize(("entries", "used", "line"), LINES)
 def test_the_audit_line(entries, used, line):
-    found = audit([reading(0, 1000), reading(10, 1000 + used)], entries, started=at(0), ended=reading(10, 1000 + used))
+    found = audit(reading(0, 1000), reading(10, 1000 + used), entries)
     assert sentence(found, exclusive=False) == line
 
 
 def test_an_audit_begins_before_the_tasks_that_end_in_the_run():
     entries = [failed(5, 25), bought(6, settled=30), bought(21, settled=29)]
     readings = [reading(0, 100), reading(10, 268), reading(20, 184), reading(30, 268)]
-    found = audit(readings, entries, started=at(20), ended=readings[-1])
+    first = start(readings, entries, began=at(20))
+    found = audit(first, readings[-1], entries)
     assert (found.since, found.charged, found.tasks, found.unexplained) == (at(0), 168, 2, 0)
-    assert audit(readings[2:], entries, started=at(20), ended=readings[-1]) is None
+    assert start(readings[2:], entries, began=at(20)) is None
+
+
+def test_the_parts_of_an_audit_are_read_once():
+    entries = [bought(1), replace(bought(2), currency="credits", price=3_000_000), failed(3, 9), lost(4)]
+    found = audit(reading(0, 0), reading(10, 100), iter(entries))
+    assert (found.tasks, found.explained, found.in_doubt) == (2, 87, 1)
+    assert audit(reading(0, 0), reading(10, 100), iter([*entries, bought(5, price=None)])).explained is None
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_an_audit_begins_before_the_tasks_that_end_in_the_run():
     ],
 )
 def test_what_is_not_explained_is_said_with_its_reasons(entries, exclusive, why):
-    found = audit([reading(0, 0), reading(10, 100)], entries, started=at(0), ended=reading(10, 100))
+    found = audit(reading(0, 0), reading(10, 100), entries)
     assert why in sentence(found, exclusive=exclusive)
 
 
