@@ -66,11 +66,13 @@ class Fetcher:
             await self._saved(flight, clip)
 
     async def _saved(self, flight: Flight, clip: Clip) -> None:
+        """A run that is told to stop does so after it: a clip that has its name is recorded, and loses the second one."""
         context, job = self._context, flight.job
-        await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
-        context.moved(job, JobEvent.SAVED, clip=clip)
-        await self._canaries.saved(job, clip)
-        await self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
+        with anyio.CancelScope(shield=True):
+            await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
+            context.moved(job, JobEvent.SAVED, clip=clip)
+            await self._canaries.saved(job, clip)
+            await self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
 
     async def locate(self, flight: Flight) -> None:
         """Ask for the URL of a finished clip: after a restart, or because the one we had is dead."""

@@ -44,6 +44,18 @@ async def test_a_frame_on_its_way_is_dropped(world, tmp_path):
     assert exit_code(outcome) is ExitCode.SIGINT
 
 
+async def test_a_clip_that_gets_its_name_meanwhile_is_recorded(world, monkeypatch):
+    async def slow_disk(work, *args, **_):
+        await anyio.sleep(60.0)
+        return work(*args)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", slow_disk)
+    world = world("a", "b", service=(20.0, 20.0))
+    outcome, _ = await stopped(world, 50.0)
+    assert (outcome.stops, outcome.counts) == ({Stop.SIGINT}, {JobState.DONE: 2})
+    assert sorted(path.name for path in world.outputs.root.iterdir()) == ["a.mp4", "b.mp4"]
+
+
 @pytest.mark.parametrize("why", [Stop.SIGINT, Stop.SIGTERM])
 async def test_an_answer_within_the_grace_is_recorded(world, why):
     world = world(*named(6))
