@@ -33,7 +33,8 @@ LAYERS = (
     {"selection", "nights", "costs", "calibrate", "takes"},
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"spendkey", "providers.fresh"},
-    {"providers.addresses", "providers.lanes", "providers.proxies", "providers.quick"},
+    {"providers.addresses", "providers.lanes", "providers.proxies"},
+    {"providers.quick"},
     {"store.*", "providers.http", "emulator.*"},
     {"providers.toapis"},
     {"runner.*"},

@@ -11,10 +11,10 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -23,12 +23,15 @@ import anyio.to_thread
 import httpx
 
 from batchrunner.errors import AccountError, ProviderError, UsageError
-from batchrunner.providers import addresses, lanes, quick
+from batchrunner.providers import addresses, lanes
 from batchrunner.providers.addresses import is_loopback, is_plain_host
 from batchrunner.providers.base import Download, DownloadBroken, Exchange, Rest
 from batchrunner.providers.lanes import Lane
 from batchrunner.redaction import MASK, echoes
 from batchrunner.settings import CALL_TIMEOUT, MAX_ANSWER_BYTES, SUBMIT_DEADLINE
+
+if TYPE_CHECKING:
+    from batchrunner.providers.quick import QuickLane
 
 MAX_REDIRECTS = 3
 """Of a result file; API calls follow none."""
@@ -102,6 +105,15 @@ def checked_base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def _quick() -> Callable[[ssl.SSLContext, Mapping[str, str], float], QuickLane | None] | None:
+    """The faster lane, which takes a quarter of a second to load: a thread can spend it. None where it is missing."""
+    try:
+        from batchrunner.providers.quick import lane
+    except ImportError:
+        return None
+    return lane
+
+
 def _tls() -> ssl.SSLContext:
     """What servers' certificates are checked with; `ProviderError` when the authorities cannot be read."""
     try:
@@ -167,13 +179,15 @@ class HttpClient:
         if self._asked <= MANY or self._spare is None:
             return
         (tls, known, headers), self._spare = self._spare, None
-        if await anyio.to_thread.run_sync(quick.load):
-            self._asking = await self._fast_lane(tls, known) or self._asking
-            self._open = await self._fast_lane(tls, headers) or self._open
+        if (fast := await anyio.to_thread.run_sync(_quick)) is not None:
+            self._asking = self._kept(fast(tls, known, CALL_TIMEOUT)) or self._asking
+            self._open = self._kept(fast(tls, headers, CALL_TIMEOUT)) or self._open
 
-    async def _fast_lane(self, tls: ssl.SSLContext, headers: dict[str, str]) -> Lane | None:
-        fast = quick.transport(tls)
-        return None if fast is None else Lane(await self._stack.enter_async_context(fast), headers, CALL_TIMEOUT)
+    def _kept(self, lane: QuickLane | None) -> QuickLane | None:
+        """Closed at the end."""
+        if lane is not None:
+            self._stack.push_async_callback(lane.aclose)
+        return lane
 
     @property
     def _proxied(self) -> bool:

@@ -1,16 +1,20 @@
-"""The faster transport under httpx's types, for what is free: aiohttp's connections (performance notes §2).
+"""The faster lane, for what is free: aiohttp's connections (performance notes §2).
 
 It asks with a seventh of the CPU of httpx's own pool, and keeps connections to result files too. Submissions stay out of
-it: it has no trace that proves what of them left.
+it: it has no trace that proves what of them left. It takes a quarter of a second to load, so that only who asks often does.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
+import aiohttp
 import httpx
+from yarl import URL
+
+from batchrunner.providers.lanes import CONNECT_TIMEOUT, Lane
 
 CONNECTIONS = 64
 KEPT = 15.0
@@ -19,24 +23,19 @@ LONGEST_LINE = 1 << 16
 """Bytes of one header: addresses that are signed and redirected may be long, and httpx's own transport takes as much."""
 CHUNK = 1 << 18
 """Bytes at most that are handed on at once."""
+_BY_HTTPX: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ClientOSError, httpx.ReadError),
+    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
+    (aiohttp.ClientError, httpx.RemoteProtocolError),
+)
+"""The name that httpx has for a failure; the first that fits. What ends too early is a broken protocol."""
 
 
-def load() -> bool:
-    """Whether aiohttp is there; it takes a quarter of a second, which a thread can spend."""
-    try:
-        import httpx_aiohttp  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def transport(tls: ssl.SSLContext) -> httpx.AsyncBaseTransport | None:
-    """For one lane, once it is loaded; None on trio, where httpx's own has to do."""
-    import aiohttp
-    from httpx_aiohttp import AiohttpTransport
-    from httpx_aiohttp.transport import AiohttpResponseStream
-    from yarl import URL
-
+def lane(tls: ssl.SSLContext, headers: Mapping[str, str], timeout: float) -> QuickLane | None:
+    """As `Lane`, for what has no body; None on trio, where httpx's own has to do."""
     # Two hosts behind one address may show different certificates: only a pool that tells them apart is shared.
     apart = "server_hostname" in aiohttp.client_reqrep.ConnectionKey._fields
     keeping: dict[str, Any] = {"keepalive_timeout": KEPT} if apart else {"force_close": True}
@@ -46,70 +45,64 @@ def transport(tls: ssl.SSLContext) -> httpx.AsyncBaseTransport | None:
         return None
     session = aiohttp.ClientSession(
         connector=connector,
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(connect=timeout, sock_connect=CONNECT_TIMEOUT, sock_read=timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        auto_decompress=False,
+        read_bufsize=CHUNK,
         max_line_size=LONGEST_LINE,
         max_field_size=LONGEST_LINE,
     )
-    AiohttpResponseStream.CHUNK_SIZE = CHUNK
-    verbatim: Any = _Verbatim(session, URL)
-    return _Told(AiohttpTransport(verify=tls, client=verbatim), session, aiohttp)
+    return QuickLane(session)
 
 
-class _Verbatim:
-    """A session that asks for addresses as they are written: a signature in one would not survive another spelling."""
+class QuickLane(Lane):
+    """Asks for addresses as they are written, since a signature in one would not survive another spelling."""
 
-    def __init__(self, session: Any, parsed: Any) -> None:
-        self._session, self._parsed = session, parsed
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
 
-    def __call__(self) -> _Verbatim:
-        """The transport asks for its session at each request."""
-        return self
-
-    def request(self, *, url: str, **more: Any) -> Any:
-        return self._session.request(url=self._parsed(url, encoded=True), **more)
-
-
-class _Told(httpx.AsyncBaseTransport):
-    """Tells every failure as httpx would: what ends too early, and what the transport does not know, as broken protocol."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, session: Any, failures: Any) -> None:
-        self._inner, self._session = inner, session
-        self._known, self._unreached = failures.ClientError, failures.ClientConnectorError
-        self._early = failures.ClientPayloadError, failures.ServerDisconnectedError
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def ask(
+        self, method: str, url: str | httpx.URL, headers: Mapping[str, str], extensions: dict[str, Any], **content: Any
+    ) -> httpx.Response:
+        assert not content, "what has a body goes through httpx"
         try:
-            response = await self._inner.handle_async_request(request)
-        except Exception as failure:
-            raise self.told(failure) from failure
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Stream(response.stream, self)
-        return response
-
-    def told(self, failure: Exception) -> Exception:
-        """The failure by the name that httpx has for it."""
-        cause = failure.__cause__
-        if isinstance(cause, self._unreached):
-            return httpx.ConnectError(str(cause))
-        if isinstance(cause, self._early):
-            return httpx.RemoteProtocolError(type(cause).__name__)
-        return httpx.RemoteProtocolError(type(failure).__name__) if isinstance(failure, self._known) else failure
+            answer = await self._session.request(
+                method,
+                URL(str(url), encoded=True),
+                headers=headers,
+                allow_redirects=False,
+                server_hostname=extensions.get("sni_hostname"),
+            )
+        except aiohttp.ClientError as failure:
+            raise _told(failure) from failure
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
 
     async def aclose(self) -> None:
         await self._session.close()
 
 
 class _Stream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, transport: _Told) -> None:
-        self._inner, self._transport = inner, transport
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._inner:
-                yield chunk
-        except Exception as failure:
-            raise self._transport.told(failure) from failure
+            chunk = await self._answer.content.read(CHUNK)
+        except aiohttp.ClientError as failure:
+            raise _told(failure) from failure
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        self._answer.release()
+
+
+def _told(failure: aiohttp.ClientError) -> httpx.TransportError:
+    name = next(name for kind, name in _BY_HTTPX if isinstance(failure, kind))
+    return name(str(failure))

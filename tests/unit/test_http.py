@@ -48,7 +48,7 @@ def one_authority(tmp_path_factory):
 def beneath(request, monkeypatch):
     """What the free questions and result files go through: every rule holds on both."""
     if request.param == "aiohttp":
-        pytest.importorskip("httpx_aiohttp")  # without it the stock transport asks, as it does on trio
+        pytest.importorskip("aiohttp")  # without it the stock transport asks, as it does on trio
         monkeypatch.setattr(http, "MANY", 0)
     return request.param
 
@@ -956,7 +956,7 @@ async def test_the_rest_of_a_file(answer, expected, goes_on):
 async def test_who_asks_often_asks_through_the_faster_transport(monkeypatch, beneath):
     if beneath == "stock":
         monkeypatch.setattr(http, "MANY", 2)
-    pytest.importorskip("httpx_aiohttp")
+    pytest.importorskip("aiohttp")
     with serving(answering(*[OK] * 9)) as server:
         async with client(server.url) as one:
             stock = []
