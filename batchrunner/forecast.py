@@ -48,24 +48,10 @@ class Forecast:
     """The share of tasks that take longer than each knot: 1 at the first, above 0 at the last."""
     steps: tuple[float, ...]
     """∫√hazard from 0 to each knot."""
-
-    @property
-    def mean(self) -> float:
-        """Seconds; what lies beyond the last knot counts as ending there."""
-        pieces = zip(self.knots, self.knots[1:], self.survival, self.survival[1:], strict=False)
-        return sum((right - left) * (before + after) / 2 for left, right, before, after in pieces)
-
-    @property
-    def expected_steps(self) -> float:
-        """A = ∫√(f·S): steps of ∫√hazard in a task's life, on average."""
-        pieces = zip(self.knots, self.knots[1:], self.survival, self.survival[1:], strict=False)
-        return sum(
-            2
-            / 3
-            * math.sqrt((right - left) / (before - after))
-            * (before * math.sqrt(before) - after * math.sqrt(after))
-            for left, right, before, after in pieces
-        )
+    mean: float
+    """Seconds; what lies beyond the last knot counts as ending there."""
+    expected_steps: float
+    """A = ∫√(f·S): steps of ∫√hazard in a task's life, on average."""
 
     def quantile(self, share: float) -> float:
         """Seconds within which this share of the tasks is finished, as far as is known."""
@@ -157,12 +143,20 @@ def forecast(times: Iterable[float]) -> Forecast | None:
             survival.append(alive)
         elif len(knots) > 1:
             survival[-1] = alive
+    return _of(knots, survival)
+
+
+def _of(knots: list[float], survival: list[float]) -> Forecast:
+    """With its sums: they are asked for at each question about a task."""
     steps = [0.0]
-    for index in range(1, len(knots)):
-        width, fallen = knots[index] - knots[index - 1], survival[index - 1] - survival[index]
-        roots = math.sqrt(survival[index - 1]) - math.sqrt(survival[index])
-        steps.append(steps[-1] + 2 * math.sqrt(width / fallen) * roots)
-    return Forecast(tuple(knots), tuple(survival), tuple(steps))
+    mean = expected_steps = 0.0
+    pieces = zip(knots, knots[1:], survival, survival[1:], strict=False)
+    for left, right, before, after in pieces:
+        width, root = right - left, math.sqrt((right - left) / (before - after))
+        steps.append(steps[-1] + 2 * root * (math.sqrt(before) - math.sqrt(after)))
+        mean += width * (before + after) / 2
+        expected_steps += 2 / 3 * root * (before * math.sqrt(before) - after * math.sqrt(after))
+    return Forecast(tuple(knots), tuple(survival), tuple(steps), mean, expected_steps)
 
 
 def _quantile(seen: list[float], share: float) -> float:
