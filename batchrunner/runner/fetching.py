@@ -69,10 +69,14 @@ class Fetcher:
         """A run that is told to stop does so after it: a clip that has its name is recorded, and loses the second one."""
         context, job = self._context, flight.job
         with anyio.CancelScope(shield=True):
-            await context.writer.run(context.store.record_saved, job.id, clip, now=context.now())
+            await context.writer.join(context.store.record_saved, job.id, clip, now=context.now())
             context.moved(job, JobEvent.SAVED, clip=clip)
             await self._canaries.saved(job, clip)
-            await self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
+            self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
+
+    async def tidy(self) -> None:
+        """The clips that are recorded have no second name any more."""
+        await self._landings.tidy()
 
     async def locate(self, flight: Flight) -> None:
         """Ask for the URL of a finished clip: after a restart, or because the one we had is dead."""

@@ -8,7 +8,7 @@ slow a few groups are at work at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,8 @@ GROUPS = 4
 """At work at once."""
 PATIENCE = 0.05
 """Seconds that a group waits for the one before it; a disk that takes longer can do with several at once."""
+APART = 0.03
+"""Seconds at least between the beginnings of two groups: nobody waits for a clip, and in that time more may come."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,12 +66,11 @@ class _Landing:
 class _Group:
     """What one thread does at one go."""
 
-    landings: list[_Landing] = field(default_factory=list)
-    second_names: list[Path] = field(default_factory=list)
+    landings: list[_Landing]
     turn: anyio.Event = field(default_factory=anyio.Event)
     done: anyio.Event = field(default_factory=anyio.Event)
 
-    def carry_out(self) -> None:
+    def carry_out(self, second_names: Iterable[Path]) -> None:
         """The disk has begun with all before the first is waited for: half the CPU, and a fraction of the time."""
         for step in (_Landing.written, _Landing.named):
             for landing in self.landings:
@@ -77,8 +78,7 @@ class _Group:
         folders = {Path(landing.clip.path).parent for landing in self.landings if landing.clip is not None}
         for folder in folders:
             self._sync(folder)
-        for path in self.second_names:
-            remove(path)
+        _remove_all(second_names)
 
     def _sync(self, folder: Path) -> None:
         try:
@@ -89,12 +89,19 @@ class _Group:
                     landing.error = storage_error(error, folder)
 
 
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove(path)
+
+
 class Landings:
     """Where clips get their names."""
 
     def __init__(self) -> None:
         self._forming: _Group | None = None
         self._at_work = 0
+        self._begun = float("-inf")
+        self._second_names: list[Path] = []
         self._threads = anyio.CapacityLimiter(GROUPS)
 
     async def land(self, write: Callable[[], Part], accept: Callable[[Part], Clip], *, alone: bool = False) -> Clip:
@@ -105,7 +112,7 @@ class Landings:
         """
         landing = _Landing(write, accept)
         if alone:
-            await anyio.to_thread.run_sync(_Group([landing]).carry_out)
+            await anyio.to_thread.run_sync(_Group([landing]).carry_out, ())
             return landing.result()
         with anyio.CancelScope(shield=True):
             if self._forming is not None:
@@ -116,26 +123,31 @@ class Landings:
                 await self._lead(_Group([landing]))
         return landing.result()
 
-    async def forget(self, second_name: Path) -> None:
-        """Take its second name from a clip that is recorded; it is gone when all who called have come back."""
-        if self._forming is not None:
-            self._forming.second_names.append(second_name)
-            return
-        with anyio.CancelScope(shield=True):
-            await self._lead(_Group(second_names=[second_name]))
+    def forget(self, second_name: Path) -> None:
+        """Take its second name from a clip that is recorded: it goes with the next group, or with `tidy`."""
+        self._second_names.append(second_name)
+
+    async def tidy(self) -> None:
+        """Remove the second names that no group has taken along."""
+        if self._second_names:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_remove_all, self._taken())
+
+    def _taken(self) -> list[Path]:
+        names, self._second_names = self._second_names, []
+        return names
 
     async def _lead(self, group: _Group) -> None:
         """Let whoever is ready join, and carry the group out when its turn has come."""
         self._forming = group
-        if not self._at_work:
-            await anyio.lowlevel.checkpoint()
-        else:
+        await anyio.sleep_until(self._begun + APART)
+        if self._at_work:
             with anyio.move_on_after(PATIENCE if self._at_work < GROUPS else math.inf):
                 await group.turn.wait()
-        self._forming = None
+        self._forming, self._begun = None, anyio.current_time()
         self._at_work += 1
         try:
-            await anyio.to_thread.run_sync(group.carry_out, limiter=self._threads)
+            await anyio.to_thread.run_sync(group.carry_out, self._taken(), limiter=self._threads)
         finally:
             self._at_work -= 1
             group.done.set()

@@ -201,6 +201,7 @@ class Runner:
             audited = None if Stop.PROVIDER in board.stops else await self._account.close()
         finally:
             await self._writer.close()
+            await self._fetcher.tidy()
         limited = board.purchase_limit is not None and board.purchases >= board.purchase_limit
         if limited or not counts.get(JobState.PENDING):
             board.stops.discard(Stop.WINDOW)  # it kept nothing back
@@ -268,6 +269,7 @@ class Runner:
             if now - self._beaten >= HEARTBEAT:
                 self._beaten = now
                 await self._writer.flush()
+                crew.begin(self._fetcher.tidy)
                 eta = await self._finish.look()
                 context.listener(Beat(at=context.now(), counts=dict(board.counts), eta=eta))
             await board.changed(HEARTBEAT if decision.wake_in is None else min(decision.wake_in, HEARTBEAT))

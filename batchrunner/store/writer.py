@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 
@@ -18,6 +18,9 @@ from batchrunner.store.base import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+PATIENCE = 0.03
+"""Seconds at most that a call waits for a commit that others ask for, where it can."""
 
 
 class _Call(Generic[T]):
@@ -69,7 +72,7 @@ class Writer:
         self._inline = inline
         self._forming: Group | None = None
         self._committing: Group | None = None
-        self._deferred: Group | None = None
+        self._next: Group | None = None
         """The next group, while nobody has asked for its commit."""
         self._thread = anyio.CapacityLimiter(1)  # its own: a commit does not wait for the threads that write clips
         self._closed = False
@@ -82,15 +85,20 @@ class Writer:
         the caller learns its result before the cancellation reaches it.
         """
         await anyio.lowlevel.checkpoint_if_cancelled()
-        self._check()
         call: _Call[T] = _Call(partial(verb, *args, **kwargs))
         with anyio.CancelScope(shield=True):
-            if self._forming is not None:
-                group = self._forming
-                group.calls.append(cast("_Call[object]", call))
+            await self._done(self._queued(call))
+        return call.result()
+
+    async def join(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for what can wait a moment: mostly others ask for a commit within `PATIENCE`, and this needs none."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        call: _Call[T] = _Call(partial(verb, *args, **kwargs))
+        with anyio.CancelScope(shield=True):
+            group = self._queued(call)
+            with anyio.move_on_after(PATIENCE):
                 await group.done.wait()
-            else:
-                await self._lead([cast("_Call[object]", call)])
+            await self._done(group)
         return call.result()
 
     def defer(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Group:
@@ -99,26 +107,18 @@ class Writer:
         `flush`, `reach` and `close` see to it that there is one. When the verb raises, what came before it is durable, nothing
         that came after it is carried out, and the writer has ended, as after a commit that failed.
         """
-        self._check()
-        if self._forming is None and self._deferred is None:
-            self._deferred = Group()
-        group = cast("Group", self._forming or self._deferred)
-        group.calls.append(_Call(partial(verb, *args, **kwargs), deferred=True))
-        return group
+        return self._queued(_Call(partial(verb, *args, **kwargs), deferred=True))
 
     async def flush(self) -> None:
         """Return once everything that was deferred is durable."""
-        if group := self._deferred or self._forming or self._committing:
+        if group := self._next or self._forming or self._committing:
             await self.reach(group)
         self._refuse_broken()
 
     async def reach(self, group: Group) -> None:
         """Return once the commit of a deferred call is done: at no cost where it is already, as it mostly is."""
         with anyio.CancelScope(shield=True):
-            if group is self._deferred:
-                await self._lead([])
-            else:
-                await group.done.wait()
+            await self._done(group)
         self._refuse_broken()
 
     async def close(self) -> None:
@@ -127,14 +127,28 @@ class Writer:
         with anyio.CancelScope(shield=True):
             while group := self._forming or self._committing:
                 await group.done.wait()
-            if self._deferred:
-                await self._lead([])
+            if self._next:
+                await self._lead(self._next)
 
-    async def _lead(self, calls: list[_Call[object]]) -> None:
-        """Form a group, and commit it once the commit under way is done and whoever is ready has joined."""
-        self._forming = group = self._deferred or Group()
-        self._deferred = None
-        group.calls += calls
+    def _queued(self, call: _Call[Any]) -> Group:
+        """The group that carries the call out, once somebody asks for its commit."""
+        self._check()
+        group = self._forming or self._next
+        if group is None:
+            group = self._next = Group()
+        group.calls.append(call)
+        return group
+
+    async def _done(self, group: Group) -> None:
+        """Ask for a group's commit, where nobody has, and return once it is done."""
+        if group is self._next:
+            await self._lead(group)
+        else:
+            await group.done.wait()
+
+    async def _lead(self, group: Group) -> None:
+        """Let others join a group, and commit it once the commit under way is done and whoever is ready has joined."""
+        self._forming, self._next = group, None
         if self._committing is None:
             await anyio.lowlevel.checkpoint()
         else:

@@ -12,7 +12,7 @@ from batchrunner.errors import StorageError
 from batchrunner.model import Clip
 from batchrunner.outputs import OutputFolder
 from batchrunner.runner import landings
-from batchrunner.runner.landings import GROUPS, PATIENCE, Landings
+from batchrunner.runner.landings import APART, GROUPS, PATIENCE, Landings
 from batchrunner.runner.transfer import BadFile, Gone
 
 
@@ -110,15 +110,31 @@ async def test_a_name_that_may_not_be_durable_is_no_clip(shore):
     assert shore.ends["y/a.mp4"].bytes == 7
 
 
-async def test_second_names_go_with_the_next_group(shore, files):
+async def test_second_names_go_with_the_next_group_or_are_tidied_away(shore, files):
     await shore.land("a.mp4")
+    shore.landings.forget(shore.outputs.second_name("a.mp4", owner="task"))
     assert len(list(shore.outputs.root.iterdir())) == 2
-    second = shore.outputs.second_name("a.mp4", owner="task")
-    await shore.together(partial(shore.land, "b.mp4"), partial(shore.landings.forget, second))
+    await shore.land("b.mp4")
+    second = shore.outputs.second_name("b.mp4", owner="task")
+    assert sorted(path.name for path in shore.outputs.root.iterdir()) == ["a.mp4", "b.mp4", second.name]
     assert files.calls == 2
-    assert not second.exists()
-    await shore.landings.forget(shore.outputs.second_name("b.mp4", owner="task"))
+    shore.landings.forget(second)
+    await shore.landings.tidy()
+    await shore.landings.tidy()
     assert sorted(path.name for path in shore.outputs.root.iterdir()) == ["a.mp4", "b.mp4"]
+    assert files.calls == 3
+
+
+async def test_clips_that_come_one_after_the_other_gather_but_the_first_waits_for_none(shore, files):
+    began = anyio.current_time()
+    await shore.land("first.mp4")
+    assert anyio.current_time() - began < APART
+    async with anyio.create_task_group() as tasks:
+        for key in "abc":
+            tasks.start_soon(shore.land, f"{key}.mp4")
+            await anyio.sleep(APART / 4)
+    assert files.calls == 2
+    assert shore.holds("first.mp4", "a.mp4", "b.mp4", "c.mp4")
 
 
 class HungDisk:
@@ -128,10 +144,10 @@ class HungDisk:
         self.at_work, self.answers = 0, anyio.Event()
         monkeypatch.setattr(anyio.to_thread, "run_sync", self._run_sync)
 
-    async def _run_sync(self, work, **_):
+    async def _run_sync(self, work, *told, **_):
         self.at_work += 1
         await self.answers.wait()
-        work()
+        work(*told)
         self.at_work -= 1
 
 

@@ -220,6 +220,46 @@ async def test_what_is_deferred_is_carried_out_in_its_turn_without_a_commit_of_i
     assert store.commits == commits + 1
 
 
+async def test_who_can_wait_a_moment_shares_the_commit_of_who_comes_in_it(writer, store):
+    await claim(writer, store, 1)
+    commits, told = store.commits, []
+
+    async def accept():
+        told.append(await writer.join(store.record_accepted, 1, "t1", OK, now=NOW))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(accept)
+        await anyio.wait_all_tasks_blocked()
+        assert (store.commits, told) == (commits, [])
+        await claim(writer, store, 2)
+    assert (store.commits, told) == (commits + 1, [True])
+
+
+async def test_who_waits_a_moment_waits_no_longer_when_nobody_comes(writer, store):
+    await claim(writer, store, 1)
+    assert await writer.join(store.record_accepted, 1, "t1", OK, now=NOW)
+    assert store.counts(1)[JobState.RUNNING] == 1
+
+
+@pytest.mark.parametrize("stop", ["cancelled", "closed"])
+async def test_who_waits_a_moment_loses_nothing_when_the_run_ends_in_it(writer, store, stop):
+    await claim(writer, store, 1)
+    told = []
+
+    async def accept():
+        told.append(await writer.join(store.record_accepted, 1, "t1", OK, now=NOW))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(accept)
+        await anyio.wait_all_tasks_blocked()
+        if stop == "closed":
+            await writer.close()
+        else:
+            tasks.cancel_scope.cancel()
+    assert told == [True]
+    assert store.counts(1)[JobState.RUNNING] == 1
+
+
 @pytest.mark.parametrize("end", ["flush", "reach", "close"])
 async def test_what_is_deferred_needs_nobody_else(writer, store, end):
     await claim(writer, store, 1)
