@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from batchrunner.settings import MISSING_GRACE
 from tests.acceptance import prompts
 
 from . import checker, launch, providers
@@ -28,6 +29,8 @@ FRAMES = 40
 """Of the journal, as many as are struck."""
 FLIPS = 2
 """Bits that are turned on each page, one at a time."""
+PATIENCE = launch.PATIENCE + MISSING_GRACE
+"""Seconds: a bit of a task's id is noticed by a 404, which means nothing for so long; then its purchase tells the task."""
 KINDS = ("zeros", "noise", "bits", "cut", "journal", "files")
 Change = tuple[str, Callable[[Path], None]]
 """What is done to the database whose path is given, and in words."""
@@ -83,7 +86,7 @@ def _run(life: Life) -> Iterator[Violation]:
     before = len(life.shop.sales()), sum(line["kind"] == "submit" for line in life.shop.requests())
     life.said.clear()
     try:
-        life.said.append(life.start().wait())
+        life.said.append(life.start().wait(PATIENCE))
     except Hang as hang:
         yield Violation("I16 the same command comes to an end, and then buys nothing", str(hang))
     after = len(life.shop.sales()), sum(line["kind"] == "submit" for line in life.shop.requests())
