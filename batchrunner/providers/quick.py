@@ -16,7 +16,6 @@ from yarl import URL
 
 from batchrunner.providers.lanes import CONNECT_TIMEOUT, Lane
 
-CONNECTIONS = 64
 KEPT = 15.0
 """Seconds that an idle connection is kept."""
 LONGEST_LINE = 1 << 16
@@ -40,7 +39,7 @@ def lane(tls: ssl.SSLContext, headers: Mapping[str, str], timeout: float) -> Qui
     apart = "server_hostname" in aiohttp.client_reqrep.ConnectionKey._fields
     keeping: dict[str, Any] = {"keepalive_timeout": KEPT} if apart else {"force_close": True}
     try:
-        connector = aiohttp.TCPConnector(ssl=tls, limit=CONNECTIONS, **keeping)
+        connector = aiohttp.TCPConnector(ssl=tls, limit=0, **keeping)  # who asks decides how much is asked at once
     except RuntimeError:  # this loop is not asyncio's
         return None
     session = aiohttp.ClientSession(

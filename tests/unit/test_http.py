@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -606,6 +606,30 @@ async def test_result_files_keep_their_connection(beneath):
             for _ in range(3):
                 assert (await fetched(one, f"{server.url}/a.mp4"))[1] == b"clip"
     assert len(server.received) == (1 if beneath == "aiohttp" else 3)
+
+
+async def test_no_file_waits_for_another_s_connection(monkeypatch):
+    """How many come at once is decided by `limits.downloads`, which may be many."""
+    monkeypatch.setattr(http, "CALL_TIMEOUT", 4.0)
+    met = threading.Barrier(100)
+
+    def script(connection, read):
+        with suppress(threading.BrokenBarrierError):
+            while request := read():
+                if b"/first" not in request:
+                    met.wait(5)
+                connection.sendall(file())
+
+    async def fetch(one, url):
+        came.append((await fetched(one, url))[1])
+
+    came = []
+    with serving(script) as server:
+        async with client(server.url) as one, anyio.create_task_group() as tasks:
+            await fetched(one, f"{server.url}/first.mp4")  # while the faster transport is loaded others ask without it
+            for _ in range(100):
+                tasks.start_soon(fetch, one, f"{server.url}/a.mp4")
+    assert came == [b"clip"] * 100
 
 
 async def test_a_redirect_may_be_long():
