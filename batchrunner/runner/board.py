@@ -282,6 +282,11 @@ class Board:
             return True
         return False
 
+    def is_awaited(self, job: Job) -> bool:
+        """Whether others of its kind wait until it is done and right."""
+        flock = self.flocks.get(job.request.kind)
+        return flock is not None and job.id in flock.jobs
+
     def left_out(self, job: Job) -> None:
         """A job cannot be sent in this run: it is no canary."""
         flock = self.flocks.get(job.request.kind)

@@ -103,8 +103,7 @@ class Context:
         board, floor = self.board, self.limits.poll_floor
         share = QUERY_SHARE * board.query_pace.per_second / max(board.in_flight, 1)
         learned = self.lessons.of(job.request.kind)
-        flock = board.flocks.get(job.request.kind)
-        awaited = flock is not None and job.id in flock.jobs
+        awaited = board.is_awaited(job)
         return next_look(age, floor=floor, chance=self.chance.random(), learned=learned, share=share, awaited=awaited)
 
     def moved(

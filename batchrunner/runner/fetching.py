@@ -69,7 +69,8 @@ class Fetcher:
         """A run that is told to stop does so after it: a clip that has its name is recorded, and loses the second one."""
         context, job = self._context, flight.job
         with anyio.CancelScope(shield=True):
-            await context.writer.join(context.store.record_saved, job.id, clip, now=context.now())
+            record = context.writer.run if context.board.is_awaited(job) else context.writer.join
+            await record(context.store.record_saved, job.id, clip, now=context.now())
             context.moved(job, JobEvent.SAVED, clip=clip)
             await self._canaries.saved(job, clip)
             self._landings.forget(context.outputs.second_name(job.output, owner=job.task_id or ""))
