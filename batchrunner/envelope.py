@@ -41,10 +41,11 @@ def parse(body: bytes) -> Any:
     readers look at one answer, one after the other: it is parsed once.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unambiguous)
+        value = _READER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    return value if _is_shallow(value) else None
+    surely_shallow = body.count(b"{") + body.count(b"[") <= DEPTH
+    return value if surely_shallow or _is_shallow(value) else None
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -52,6 +53,9 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs) and any(value[name] != one for name, one in pairs):
         raise ValueError("two values for one name")
     return value
+
+
+_READER = json.JSONDecoder(object_pairs_hook=_unambiguous)  # made once: `json.loads` makes one for each answer
 
 
 def _is_shallow(value: Any) -> bool:
