@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Any
 
 import anyio
 import httpcore
@@ -82,13 +83,45 @@ class _Socket(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         self._stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
-        return self._stream
+        return _Whole(self._stream)
 
     async def aclose(self) -> None:
         """Under TLS too: HTTP says itself where an answer ends."""
         if self._stream is not None:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
+
+
+class _Whole(httpcore.AsyncNetworkStream):
+    """Holds the head of a request back until its body comes: they leave together, in one packet and one turn of the loop."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._head: bytes | None = None
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as above
+        if self._head is None:
+            self._head = buffer
+            return
+        whole, self._head = self._head + buffer, b""
+        await self._inner.write(whole, timeout)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return _Whole(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._inner.read(max_bytes, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 class _Stream(httpx.AsyncByteStream):

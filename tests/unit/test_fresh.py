@@ -21,6 +21,7 @@ FAILURES = [
     and issubclass(kind, Exception)
     and kind is not httpcore.ConnectionNotAvailable  # a pool's own: it is asked again
 ]
+BODY_BEGUN = "http11.send_request_body.started"
 MOMENTS = ["connect_tcp", "start_tls", "write", "read", "the body"]
 
 
@@ -33,7 +34,7 @@ class Network(httpcore.AsyncNetworkBackend):
     """A server without sockets: gives way at each step as a real one does, and counts what is open."""
 
     def __init__(self, fails=None, failure=None):
-        self.fails, self.failure, self.opened, self.closed = fails, failure, [], set()
+        self.fails, self.failure, self.opened, self.closed, self.written = fails, failure, [], set(), []
 
     async def step(self, name):
         await anyio.lowlevel.checkpoint()
@@ -56,6 +57,8 @@ class Stream(httpcore.AsyncNetworkStream):
         return Stream(self.network, self.number)
 
     async def write(self, buffer, timeout=None):
+        if buffer:
+            self.network.written.append(bytes(buffer))
         await self.network.step("write")
 
     async def read(self, max_bytes, timeout=None):
@@ -80,10 +83,9 @@ def stock(network):
     return transport
 
 
-async def asked(transport, seen=None):
+async def asked(transport, note=lambda event: None):
     async def trace(event, info):
-        if seen is not None:
-            seen.append(event)
+        note(event)
 
     request = httpx.Request("POST", "https://toapis.com/v1", content=b"{}", extensions={"trace": trace})
     response = await transport.handle_async_request(request)
@@ -97,7 +99,7 @@ async def told(transport):
     """What becomes of a request, and what its trace saw of it up to the answer's end."""
     seen = []
     try:
-        outcome = await asked(transport, seen)
+        outcome = await asked(transport, seen.append)
     except Exception as failure:  # noqa: BLE001
         outcome = type(failure), str(failure)
     return outcome, [event for event in seen if "response_closed" not in event]
@@ -107,7 +109,13 @@ async def told(transport):
 @pytest.mark.parametrize("kind", [*FAILURES, OSError, RuntimeError], ids=lambda kind: kind.__name__)
 async def test_a_failure_is_told_as_httpx_tells_it(kind, moment):
     network = Network(moment, kind("a reason"))
-    assert await told(fresh(network)) == await told(stock(Network(moment, kind("a reason"))))
+    outcome, seen = await told(fresh(network))
+    own_outcome, own_seen = await told(stock(Network(moment, kind("a reason"))))
+    assert outcome == own_outcome
+    if moment != "write":
+        assert seen == own_seen
+    else:  # the head leaves with the body: whoever finds it broken must say that the body was begun
+        assert BODY_BEGUN in seen
     assert network.closed == set(range(1, len(network.opened) + 1))
 
 
@@ -117,6 +125,25 @@ async def test_an_answer_is_told_as_httpx_tells_it():
     assert found == await told(stock(Network()))
     assert found[0] == (200, b"clip")
     assert (network.opened, network.closed) == ([("toapis.com", 443)], {1})
+
+
+async def test_the_head_leaves_with_the_body_and_not_before():
+    network, before = Network(), {}
+    await asked(fresh(network), lambda event: before.setdefault(event, list(network.written)))
+    assert before[BODY_BEGUN] == []
+    (whole,) = network.written
+    assert whole.startswith(b"POST /v1 HTTP/1.1\r\n")
+    assert whole.endswith(b"\r\n\r\n{}")
+
+
+@pytest.mark.parametrize("content", [b"", None])
+async def test_a_head_without_a_body_leaves_too(content):
+    network = Network()
+    request = httpx.Request("GET", "https://toapis.com/a.mp4", content=content)
+    response = await fresh(network).handle_async_request(request)
+    assert b"".join([chunk async for chunk in response.stream]) == b"clip"
+    await response.aclose()
+    assert [one[:20] for one in network.written] == [b"GET /a.mp4 HTTP/1.1\r"]
 
 
 async def test_whenever_it_is_cancelled_its_connection_is_closed():
