@@ -140,4 +140,4 @@ def body(request: VideoRequest, *, image_urls: tuple[str, ...], purchase_id: str
     if given := {name: value for name, value in metadata.items() if value is not None}:
         wire["metadata"] = given
     wire["client_business_id"] = purchase_id
-    return json.dumps(wire, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return _COMPACT.encode(wire).encode("utf-8")

@@ -12,7 +12,7 @@ import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -233,7 +233,7 @@ class HttpClient:
         complete = False
         begun = True
         try:
-            with anyio.fail_after(within):
+            with nullcontext() if within is None else anyio.fail_after(within):
                 response = await lane.ask(method, self._base_url + path, headers, {"trace": trace}, **content)
                 async with aclosing(response):
                     status, told = response.status_code, response.headers
