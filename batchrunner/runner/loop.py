@@ -269,7 +269,7 @@ class Runner:
             if now - self._beaten >= HEARTBEAT:
                 self._beaten = now
                 await self._writer.flush()
-                crew.begin(self._fetcher.tidy)
+                crew.begin(partial(self._guarded, Fetcher.tidy, self._fetcher))
                 eta = await self._finish.look()
                 context.listener(Beat(at=context.now(), counts=dict(board.counts), eta=eta))
             await board.changed(HEARTBEAT if decision.wake_in is None else min(decision.wake_in, HEARTBEAT))

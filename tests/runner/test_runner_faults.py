@@ -9,6 +9,8 @@ from world import Watched, assert_has_its_clip, named
 
 from batchrunner.errors import StorageError
 from batchrunner.events import JobMoved
+from batchrunner.runner import fetching
+from batchrunner.runner.landings import Landings
 from batchrunner.settings import Limits
 from batchrunner.states import JobState
 
@@ -114,3 +116,15 @@ async def test_a_view_that_fails_loses_nothing_that_was_bought(world):
     assert world.provider.sold == Counter(named(4))
     for key in named(4):
         assert_has_its_clip(world, key)
+
+
+async def test_a_machine_that_is_out_of_threads_is_told_so_and_takes_no_clip_with_it(world, monkeypatch):
+    class Busy(Landings):
+        async def tidy(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(fetching, "Landings", Busy)
+    world = world(*named(6))
+    with pytest.raises(RuntimeError, match="start new thread"):
+        await world.run()
+    assert world.keys(JobState.DONE) == set(named(6))
