@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cache, lru_cache
 
 from batchrunner.diagnostic import Place
 from batchrunner.states import JobState
@@ -77,13 +78,24 @@ class VideoRequest:
     @property
     def billing_key(self) -> str:
         """What the API page bills: 720P, 1080P, 720P+Sound or 1080P+Sound."""
-        resolution = {Mode.STD: "720P", Mode.PRO: "1080P"}[self.mode]
-        return f"{resolution}+Sound" if self.audio else resolution
+        return _billing_key(self.mode, self.audio)
 
     @property
     def kind(self) -> str:
         """What requests have in common that are made and billed alike: billing key, seconds, number of frames."""
-        return f"{self.billing_key} {self.duration} {len(self.frames)}"
+        return _kind(self.mode, self.audio, self.duration, len(self.frames))
+
+
+@cache
+def _billing_key(mode: Mode, audio: bool) -> str:
+    resolution = {Mode.STD: "720P", Mode.PRO: "1080P"}[mode]
+    return f"{resolution}+Sound" if audio else resolution
+
+
+@lru_cache(maxsize=1024)
+def _kind(mode: Mode, audio: bool, duration: int, frames: int) -> str:
+    """Asked for many times a job."""
+    return f"{_billing_key(mode, audio)} {duration} {frames}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
