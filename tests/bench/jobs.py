@@ -1,7 +1,7 @@
 """Whole runs against scripts that keep nothing, on one server: CPU and memory a job, makespan against the ideal.
 
 Each runner is a process of its own; its CPU and its peak memory are what the system charged it with. batchrunner records
-every step durably and opens each clip to verify it; the scripts do neither.
+every step durably and opens each clip to verify it; the scripts do neither. `bare` is the bound: durable, and nothing else.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float 
         elif runner == "parallel":
             script = Path(__file__).with_name("parallel.sh")
             command = ["bash", str(script), url, str(jobs), str(limit), str(poll), str(folder)]
+        elif runner == "bare":
+            command = [sys.executable, "-m", "tests.bench.bare", url, str(jobs), str(limit), str(poll), str(folder)]
         else:
             command = [
                 sys.executable,
@@ -168,9 +170,9 @@ def run(runner: str, url: str, jobs: int, *, limit: int = LIMIT, service: float 
 
 
 def runners() -> list[str]:
-    """batchrunner and the scripts whose libraries and programs are installed."""
+    """batchrunner, the least that a durable job costs, and the scripts whose libraries and programs are installed."""
     shell = ["parallel"] if shutil.which("parallel") and shutil.which("curl") else []
-    return ["batchrunner", *(name for name in SCRIPTS if importlib.util.find_spec(name)), *shell]
+    return ["batchrunner", "bare", *(name for name in SCRIPTS if importlib.util.find_spec(name)), *shell]
 
 
 def paired(jobs: int, service: float, *, limit: int = LIMIT) -> list[Run]:
