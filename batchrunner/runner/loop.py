@@ -7,10 +7,9 @@ next one from the store alone.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -36,6 +35,7 @@ from batchrunner.runner.lessons import Lessons
 from batchrunner.runner.metering import Meter
 from batchrunner.runner.outage import Outage
 from batchrunner.runner.settling import Settler
+from batchrunner.runner.stock import Stock
 from batchrunner.runner.submission import Submitter
 from batchrunner.schedule import Decision, decide
 from batchrunner.settings import SUBMIT_GRACE, UNREACHABLE_AFTER, Limits
@@ -122,6 +122,7 @@ class Runner:
             if isinstance(provider, Buyer)
             else None
         )
+        self._stock = Stock(self._context)
         self._canaries = Canaries(self._context)
         self._fetcher = Fetcher(self._context, self._canaries)
         self._questions = {
@@ -172,7 +173,7 @@ class Runner:
         """
         context, board = self._context, self._context.board
         try:
-            await self._take_stock()
+            await self._stock.take(self._canaries)
             async with anyio.create_task_group() as workers:
                 try:
                     await self._loop(Crew(workers))
@@ -197,7 +198,7 @@ class Runner:
             counts = await self._writer.run(
                 context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
             )
-            doubts = await self._writer.run(self._doubts)
+            doubts = await self._writer.run(self._stock.doubts)
             audited = None if Stop.PROVIDER in board.stops else await self._account.close()
         finally:
             await self._writer.close()
@@ -215,43 +216,6 @@ class Runner:
             limited=limited,
             audit=audited,
         )
-
-    def _doubts(self) -> int:
-        store, batch = self._context.store, self._context.batch
-        return sum(1 for _ in store.jobs(batch.id, states=[JobState.IN_DOUBT], wanted_only=False))
-
-    async def _take_stock(self) -> None:
-        """Rebuild the board from the store. What was being submitted when the last run died is in doubt from now on."""
-        context, board = self._context, self._context.board
-        batch, store, run = context.batch, context.store, self._writer.run
-        now = anyio.current_time()
-        board.submit_pace = Pace.full(context.limits.submit, now, speed=context.limits.speed)
-        board.query_pace = Pace.full(context.limits.query, now, speed=context.limits.speed)
-        await run(store.recover, batch.id, now=context.now())
-        board.counts = Counter(await run(store.counts, batch.id, only=context.options.only, tags=context.options.tags))
-        board.in_flight = await run(store.in_flight, batch.id)
-        board.doubts = await run(self._doubts)
-        if context.options.opens_at is not None:
-            board.pause(Stop.WINDOW)
-        board.patient = context.options.on_doubt == "hold"
-        collectable = await run(self._collectable)
-        await self._canaries.begin(collectable)
-        for job in collectable:
-            age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
-            flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
-            if job.state is JobState.IN_DOUBT:
-                board.unanswered_at = max(board.unanswered_at or flight.accepted_at, flight.accepted_at)
-            board.unfetched += job.state is JobState.FETCHING
-            # Spread over one floor: after a restart many tasks are due at once.
-            due = now + context.limits.poll_floor * context.chance.random() * min(board.in_flight / 100, 1.0)
-            board.asking.add(flight, due)
-
-    def _collectable(self) -> list[Job]:
-        states = [JobState.RUNNING, JobState.FETCHING]
-        if self._context.options.settle:
-            states.append(JobState.IN_DOUBT)
-        jobs = self._context.store.jobs(self._context.batch.id, states=states, wanted_only=False)
-        return [job for job in jobs if self._context.options.collects(job)]
 
     async def _loop(self, crew: Crew) -> None:
         context, board = self._context, self._context.board
@@ -287,40 +251,8 @@ class Runner:
             self._hurry()
 
     async def _refill(self) -> None:
-        """Keep as many sendable jobs at hand as could be submitted next."""
-        context, board = self._context, self._context.board
-        full = board.in_flight + len(board.preparing) >= context.limits.max_in_flight
-        if self._submitter is None or board.ready or board.exhausted or board.paused or full:
-            return
-        if board.waiting_until is not None and anyio.current_time() < board.waiting_until:
-            return
-        released = board.released
-        held = board.preparing | board.blocked.keys() | {job.id for job in board.kept.values()}
-        jobs = await self._writer.run(
-            context.store.sendable,
-            context.batch.id,
-            now=context.now(),
-            limit=context.limits.max_in_flight + len(held),
-            only=context.options.only,
-            tags=context.options.tags,
-            without=board.without,
-        )
-        board.ready.extend(job for job in jobs if job.id not in held and board.goes_ahead(job))
-        board.waiting_until = None
-        if not board.ready:
-            ask, options = context.store.next_not_before, context.options
-            at = await self._writer.run(
-                ask,
-                context.batch.id,
-                after=context.now(),
-                only=options.only,
-                tags=options.tags,
-                without=board.without,
-            )
-            board.exhausted = at is None and board.released == released
-            if at is not None:
-                wait = max(at - context.now(), timedelta(0)).total_seconds()
-                board.waiting_until = anyio.current_time() + min(wait, 3600.0)
+        if self._submitter is not None:
+            await self._stock.refill()
 
     def _act(self, crew: Crew, decision: Decision, now: float) -> None:
         board = self._context.board
