@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import aiohttp
+import anyio
 import httpx
 from yarl import URL
 
@@ -53,14 +54,14 @@ def lane(tls: ssl.SSLContext, headers: Mapping[str, str], timeout: float) -> Qui
         max_line_size=LONGEST_LINE,
         max_field_size=LONGEST_LINE,
     )
-    return QuickLane(session)
+    return QuickLane(session, 2 * timeout)
 
 
 class QuickLane(Lane):
     """Asks for addresses as they are written, since a signature in one would not survive another spelling."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, session: aiohttp.ClientSession, within: float) -> None:
+        self._session, self._within = session, within
 
     async def ask(
         self, method: str, url: str | httpx.URL, headers: Mapping[str, str], extensions: dict[str, Any], **content: Any
@@ -76,22 +77,28 @@ class QuickLane(Lane):
             )
         except aiohttp.ClientError as failure:
             raise _told(failure) from failure
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer, self._within))
 
     async def aclose(self) -> None:
         await self._session.close()
 
 
 class _Stream(httpx.AsyncByteStream):
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
+    """aiohttp tells nobody of a malformed piece that comes late: who waits for it would wait for ever but for `within`."""
+
+    def __init__(self, answer: aiohttp.ClientResponse, within: float) -> None:
+        self._answer, self._within = answer, within
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
+        content = self._answer.content
         try:
-            chunk = await self._answer.content.read(CHUNK)
+            chunk = content.read_nowait(CHUNK)
+            if not chunk and not content.at_eof():
+                with anyio.fail_after(self._within):
+                    chunk = await content.read(CHUNK)
         except aiohttp.ClientError as failure:
             raise _told(failure) from failure
         if not chunk:

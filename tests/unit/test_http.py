@@ -912,6 +912,25 @@ async def test_a_file_that_was_cut_is_broken(answer, length):
                 [chunk async for chunk in download.chunks]
 
 
+async def test_a_file_whose_next_piece_is_malformed_is_broken_and_not_waited_for(monkeypatch):
+    monkeypatch.setattr(http, "CALL_TIMEOUT", 0.2)
+    opened = threading.Event()
+
+    def script(connection, read):
+        read()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nclip\r\n")
+        opened.wait(5)
+        connection.sendall(b"no length\r\n")
+        read()
+
+    with serving(script) as server, anyio.fail_after(5):
+        async with client(server.url) as one, one.download(f"{server.url}/a.mp4") as download:
+            assert await anext(download.chunks) == b"clip"
+            opened.set()
+            with pytest.raises(DownloadBroken, match=r"^(RemoteProtocolError|TimeoutError)$"):
+                [chunk async for chunk in download.chunks]
+
+
 async def test_a_file_that_can_be_left_unread():
     with serving(answering(file(b"x" * 100_000))) as server:
         async with client(server.url) as one, one.download(f"{server.url}/a.mp4") as download:
