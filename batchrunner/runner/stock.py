@@ -45,8 +45,12 @@ class Stock:
         board.patient = context.options.on_doubt == "hold"
         collectable = await run(self._collectable)
         await canaries.begin(collectable)
+        wall, now = (
+            context.now(),
+            anyio.current_time(),
+        )  # together: what lies between them would make a doubt look older
         for job in collectable:
-            age = (context.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
+            age = (wall - job.submitted_at).total_seconds() if job.submitted_at else 0.0
             flight = Flight(job=job, accepted_at=now - max(age, 0.0), expires_at=job.expires_at, resumed=True)
             if job.state is JobState.IN_DOUBT:
                 board.unanswered_at = max(board.unanswered_at or flight.accepted_at, flight.accepted_at)

@@ -1,14 +1,16 @@
 """Settling doubts: what was bought is found by its purchase id and collected; nothing is ever sent for it."""
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import count, repeat
 
 import anyio
 import pytest
+import trio
 from provider import EPOCH, Reply, ScriptedProvider, lost, refusal, unanswered, unreachable
-from world import assert_has_its_clip, assert_rate, gaps, named
+from world import Watched, assert_has_its_clip, assert_rate, gaps, named
 
-from batchrunner.model import Mode, ReplayProof
+from batchrunner.model import Mode, Reading, ReplayProof
 from batchrunner.providers.base import Exchange
 from batchrunner.purchase import purchase_id
 from batchrunner.runner import settling
@@ -573,5 +575,16 @@ async def test_an_answer_about_nothing_is_no_sign_of_absence(world, body):
     world.provider.script.write("submit", "a", lost(sells=True))
     world.provider.script.write("poll", "a", *[Reply(body=body)] * 9)
     outcome = await world.run(settle=60.0, on_doubt="resend")
+    assert outcome.counts == {JobState.DONE: 2}
+    assert world.provider.sold == {"a": 1, "b": 1}
+
+
+async def test_a_slow_start_costs_no_measurement(world):
+    """What the store takes to tell of a doubt does not make it older: its window is over when both clocks say so."""
+    world = world("a", "b")
+    world.store.record_reading("scripted", "scripted", Reading(at=EPOCH - timedelta(seconds=60), used=0))
+    world.prepare("a", JobState.SUBMITTING, ago=30.0)
+    clock = trio.lowlevel.current_clock()
+    outcome = await world.run(store=Watched(world.store, begin=lambda: clock.jump(0.2)), settle=WINDOW)
     assert outcome.counts == {JobState.DONE: 2}
     assert world.provider.sold == {"a": 1, "b": 1}
