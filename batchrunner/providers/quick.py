@@ -13,6 +13,7 @@ from typing import Any, Self
 import aiohttp
 import anyio
 import httpx
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from batchrunner.providers.lanes import CONNECT_TIMEOUT, Lane
@@ -30,8 +31,10 @@ _BY_HTTPX: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (aiohttp.ClientOSError, httpx.ReadError),
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
     (aiohttp.ClientError, httpx.RemoteProtocolError),
+    (HttpProcessingError, httpx.RemoteProtocolError),  # as it comes from a parser that is not compiled
 )
 """The name that httpx has for a failure; the first that fits. What ends too early is a broken protocol."""
+_FAILURES = tuple(kind for kind, _ in _BY_HTTPX)
 
 
 def lane(tls: ssl.SSLContext, headers: Mapping[str, str], timeout: float) -> QuickLane | None:
@@ -75,7 +78,7 @@ class QuickLane(Lane):
                 allow_redirects=False,
                 server_hostname=extensions.get("sni_hostname"),
             )
-        except aiohttp.ClientError as failure:
+        except _FAILURES as failure:
             raise _told(failure) from failure
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer, self._within))
 
@@ -99,7 +102,7 @@ class _Stream(httpx.AsyncByteStream):
             if not chunk and not content.at_eof():
                 with anyio.fail_after(self._within):
                     chunk = await content.read(CHUNK)
-        except aiohttp.ClientError as failure:
+        except _FAILURES as failure:
             raise _told(failure) from failure
         if not chunk:
             raise StopAsyncIteration
@@ -109,6 +112,6 @@ class _Stream(httpx.AsyncByteStream):
         self._answer.release()
 
 
-def _told(failure: aiohttp.ClientError) -> httpx.TransportError:
+def _told(failure: Exception) -> httpx.TransportError:
     name = next(name for kind, name in _BY_HTTPX if isinstance(failure, kind))
     return name(str(failure))

@@ -2,6 +2,7 @@
 
 import gzip
 import html
+import importlib
 import json
 import socket
 import struct
@@ -912,8 +913,14 @@ async def test_a_file_that_was_cut_is_broken(answer, length):
                 [chunk async for chunk in download.chunks]
 
 
-async def test_a_file_whose_next_piece_is_malformed_is_broken_and_not_waited_for(monkeypatch):
+@pytest.mark.parametrize("parser", ["HttpResponseParser", "HttpResponseParserPy"])
+async def test_a_file_whose_next_piece_is_malformed_is_broken_and_not_waited_for(monkeypatch, beneath, parser):
+    """With aiohttp's compiled parser, and with the other one of platforms for which it is not compiled."""
     monkeypatch.setattr(http, "CALL_TIMEOUT", 0.2)
+    if beneath == "aiohttp":
+        monkeypatch.setattr(
+            "aiohttp.client_proto.HttpResponseParser", getattr(importlib.import_module("aiohttp.http_parser"), parser)
+        )
     opened = threading.Event()
 
     def script(connection, read):
