@@ -1,7 +1,8 @@
-"""The only module that imports httpx: addresses and keys checked, answers bounded, failures turned into `Exchange`.
+"""The rules of every request: addresses and keys checked, answers bounded, failures turned into `Exchange`.
 
-The lanes share the rules: submissions get a fresh connection each, so that a dropped idle connection can never be taken
-for a lost answer; everything else keeps connections alive. None follows redirects by itself, submits again or leaks the key.
+The lanes share them: submissions get a fresh connection each, so that a dropped idle connection can never be taken for a
+lost answer; questions keep theirs, and so do result files on the faster lane. None follows redirects by itself, submits
+again or leaks the key.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ SLOWEST = 1 << 10
 DOWNLOAD_DEADLINE = 6 * 3600.0
 """Seconds that one answer with a result file may take in all; it lives for 24 hours."""
 POOL = 16
-"""Connections of the second lane: httpx's cost grows with the size of its pool (performance notes §2)."""
+"""Connections of the lane for questions and uploads: httpx's cost grows with the size of its pool (performance notes §2)."""
 MANY = 64
-"""Questions after which the faster transport, which takes a quarter of a second to load, is worth it."""
+"""Questions after which the faster lane, which takes a quarter of a second to load, is worth it."""
 _KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"\Z')
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})\Z")
@@ -174,7 +175,7 @@ class HttpClient:
         return Lane(await self._stack.enter_async_context(stock), headers, within)
 
     async def _hasten(self) -> None:
-        """Who asks often asks through the faster transport from then on, where there is one."""
+        """Who asks often asks on the faster lane from then on, where there is one."""
         self._asked += 1
         if self._asked <= MANY or self._spare is None:
             return
