@@ -37,10 +37,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         _quick_check(connection, path)
         _refuse_triggers(connection, path)
         _make_durable(connection, path)
-        if version == 0:
-            schema.create(connection)
-        elif version < schema.VERSION:
-            _back_up(connection, path, version)
+        if version < schema.VERSION:
+            if version:
+                _back_up(connection, path, version)
             schema.migrate(connection)
     except BaseException:
         connection.close()
@@ -94,7 +93,9 @@ def faults_in(path: Path) -> list[str]:
 def open_nothing() -> sqlite3.Connection:
     """A database without a file that holds nothing: what a plan is compared with where nothing was run yet."""
     connection = _connect("file:?mode=memory")
-    schema.create(connection)
+    for statements in schema.STEPS.values():
+        for statement in statements:
+            connection.execute(statement)
     return connection
 
 

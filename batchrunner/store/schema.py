@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
 
 from batchrunner.store.first_version import INDEXES, TABLES, TRIGGERS, VIEWS
 from batchrunner.store.later_versions import (
@@ -69,34 +66,11 @@ VERSION = len(STEPS)
 """`user_version` of a database that has every step."""
 
 
-_SET = "batchrunner"
-_RECORD = (
-    """
-    CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)
-    """,
-    """
-    CREATE UNIQUE INDEX idx__sqlite_migrations_migration_set_name ON _sqlite_migrations (migration_set, name)
-    """,
-)
-"""Where sqlite-utils looks for the steps that a database has."""
-
-
-def create(connection: sqlite3.Connection) -> None:
-    """Give a new database every step in one transaction, and leave it as `migrate` would."""
-    with _all_or_nothing(connection):
-        for statement in (*chain.from_iterable(STEPS.values()), *_RECORD):
-            connection.execute(statement)
-        connection.executemany(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, ?, datetime('now'))",
-            [(_SET, name) for name in STEPS],
-        )
-
-
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the database to `VERSION` in one transaction: afterwards it has the new schema or still the old one."""
-    from sqlite_utils import Database, Migrations  # takes longer to import than a new database to make
+    from sqlite_utils import Database, Migrations  # 300 ms to import, and most openings have nothing to migrate
 
-    migrations = Migrations(_SET)
+    migrations = Migrations("batchrunner")
     for name, statements in STEPS.items():
 
         def step(database: Database, statements: tuple[str, ...] = statements) -> None:
@@ -104,16 +78,9 @@ def migrate(connection: sqlite3.Connection) -> None:
                 database.execute(statement)
 
         migrations(name=name)(step)
-    with _all_or_nothing(connection):
-        migrations.apply(Database(connection, recursive_triggers=False, execute_plugins=False))
-
-
-@contextmanager
-def _all_or_nothing(connection: sqlite3.Connection) -> Iterator[None]:
-    """One transaction, which ends with the marks of a database that has every step."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        migrations.apply(Database(connection, recursive_triggers=False, execute_plugins=False))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")

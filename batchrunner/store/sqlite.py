@@ -1,7 +1,7 @@
 """The store on SQLite: how its file is opened, and what a commit leaves behind.
 
-Plain parameterised SQL on one connection; sqlite-utils brings older files up to date (`schema.py`). Each part of the port
-has a module of its name: `sqlite_batches`, `staging` and `sqlite_planning`, `queries`, `sqlite_books`, `sqlite_evidence`,
+Plain parameterised SQL on one connection; sqlite-utils makes the schema (`schema.py`). Each part of the port has a module of
+its name: `sqlite_batches`, `staging` and `sqlite_planning`, `queries`, `sqlite_books`, `sqlite_evidence`,
 `sqlite_transitions`.
 """
 

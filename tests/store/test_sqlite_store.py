@@ -108,39 +108,16 @@ def test_opening_again_finds_everything(path):
 
 
 def test_a_database_that_needs_no_migration_opens_without_sqlite_utils(path):
-    path.parent.mkdir(parents=True)
+    filled(path).close()
     script = """
 import sys
+from batchrunner.store.rows import to_text, wanted_columns
 from batchrunner.store.sqlite import SqliteStore
-SqliteStore.open(sys.argv[1]).close()
 SqliteStore.open(sys.argv[1]).close()
 SqliteStore.read(sys.argv[1]).close()
 assert "sqlite_utils" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script, path], check=True)
-
-
-def test_a_new_database_is_as_if_it_had_been_migrated(tmp_path):
-    made, migrated = (sqlite3.connect(tmp_path / name, isolation_level=None) for name in ("made.db", "migrated.db"))
-    schema.create(made)
-    schema.migrate(migrated)
-
-    def content(connection):
-        def answers(sql):
-            return connection.execute(sql).fetchall()
-
-        theirs = "name LIKE '%sqlite_migrations%'"  # sqlite-utils spells its own table its own way
-        return [
-            set(answers(f"SELECT type, name, iif({theirs}, '', sql) FROM sqlite_schema")),
-            answers("SELECT id, migration_set, name FROM _sqlite_migrations"),
-            *(answers(f"PRAGMA {name}(_sqlite_migrations)") for name in ("table_info", "index_list")),
-            *(answers(f"PRAGMA {name}") for name in ("user_version", "application_id")),
-        ]
-
-    assert content(made) == content(migrated)
-    schema.migrate(made)  # finds nothing left to do
-    assert content(made) == content(migrated)
-    made.close(), migrated.close()
 
 
 @pytest.mark.parametrize("content", [b"name,prompt\n" * 100, b"x", b"SQLite format 2\0" + bytes(100)])
