@@ -171,38 +171,44 @@ class Runner:
 
         Raises `StorageError` when the database cannot be written any more: what is durable stays true.
         """
-        context, board = self._context, self._context.board
         try:
             await self._stock.take(self._canaries)
-            async with anyio.create_task_group() as workers:
-                try:
-                    await self._loop(Crew(workers))
-                except BatchrunnerError as error:
-                    self._failure = self._failure or error
-                except Exception as bug:  # noqa: BLE001 - raised below, outside the group
-                    self._bug = self._bug or bug
-                workers.cancel_scope.cancel()
-            if wrong := self._failure or self._bug:
-                raise wrong
-            if board.late:
-                board.stops.add(Stop.DEADLINE)
-            if board.capped:
-                board.stops.add(Stop.BUDGET)
-            for stop, why in (
-                (Stop.BUDGET, board.over_budget),
-                (Stop.FAILURES, too_many_failures(context.limits)),
-                (Stop.CANARY, board.canary_lost),
-            ):
-                if stop in board.stops:
-                    await self._writer.run(context.store.pause, context.batch.id, stop.value, why, now=context.now())
-            counts = await self._writer.run(
-                context.store.counts, context.batch.id, only=context.options.only, tags=context.options.tags
-            )
-            doubts = await self._writer.run(self._stock.doubts)
-            audited = None if Stop.PROVIDER in board.stops else await self._account.close()
+            await self._work()
+            return await self._outcome()
         finally:
             await self._writer.close()
             await self._fetcher.tidy()
+
+    async def _work(self) -> None:
+        async with anyio.create_task_group() as workers:
+            try:
+                await self._loop(Crew(workers))
+            except BatchrunnerError as error:
+                self._failure = self._failure or error
+            except Exception as bug:  # noqa: BLE001 - raised below, outside the group
+                self._bug = self._bug or bug
+            workers.cancel_scope.cancel()
+        if wrong := self._failure or self._bug:
+            raise wrong
+
+    async def _outcome(self) -> Outcome:
+        """What the run came to; what keeps the batch from going on is recorded."""
+        context, board, run = self._context, self._context.board, self._writer.run
+        if board.late:
+            board.stops.add(Stop.DEADLINE)
+        if board.capped:
+            board.stops.add(Stop.BUDGET)
+        for stop, why in (
+            (Stop.BUDGET, board.over_budget),
+            (Stop.FAILURES, too_many_failures(context.limits)),
+            (Stop.CANARY, board.canary_lost),
+        ):
+            if stop in board.stops:
+                await run(context.store.pause, context.batch.id, stop.value, why, now=context.now())
+        only, tags = context.options.only, context.options.tags
+        counts = await run(context.store.counts, context.batch.id, only=only, tags=tags)
+        doubts = await run(self._stock.doubts)
+        audited = None if Stop.PROVIDER in board.stops else await self._account.close()
         limited = board.purchase_limit is not None and board.purchases >= board.purchase_limit
         if limited or not counts.get(JobState.PENDING):
             board.stops.discard(Stop.WINDOW)  # it kept nothing back
