@@ -25,9 +25,10 @@ from batchrunner.media import frames
 from batchrunner.model import MODEL, Batch, FrameDialect, Money, ReplayProof, WantedJob
 from batchrunner.moments import Window
 from batchrunner.outputs import OutputFolder
+from batchrunner.providers.access import checked_base_url, checked_key
 from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Provider
-from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
+from batchrunner.providers.http import HttpClient
 from batchrunner.providers.toapis import ToApis
 from batchrunner.purchase import key_fingerprint
 from batchrunner.rehearsing import EMULATOR, rehearsal_of

@@ -18,8 +18,8 @@ from pathlib import Path
 from batchrunner import answers
 from batchrunner.errors import SEVERITY, BatchrunnerError, ExitCode, LockedError
 from batchrunner.model import Balance
+from batchrunner.providers.access import checked_base_url, checked_key
 from batchrunner.providers.base import Exchange
-from batchrunner.providers.http import checked_base_url, checked_key
 from batchrunner.providers.proxies import proxies
 from batchrunner.settings import API_BASE_URL
 from batchrunner.store.connect import faults_in

@@ -18,8 +18,9 @@ from batchrunner.durable import private_file, write_durably
 from batchrunner.errors import AccountError, BatchrunnerError, ProviderError, UsageError
 from batchrunner.model import Balance, Batch, FrameDialect, ReplayProof
 from batchrunner.outputs import OutputFolder
+from batchrunner.providers.access import checked_base_url, checked_key
 from batchrunner.providers.base import Collector, Exchange
-from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
+from batchrunner.providers.http import HttpClient
 from batchrunner.providers.toapis import ToApis, ToApisCollector, make_key
 from batchrunner.purchase import key_fingerprint
 from batchrunner.rehearsing import EMULATOR, EMULATOR_KEY

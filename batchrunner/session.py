@@ -31,8 +31,8 @@ from batchrunner.outputs import OutputFolder, size_of
 from batchrunner.preview import Landing, Preview, Priced
 from batchrunner.process import Watchdog, ensure_files, keep_what_is_loaded
 from batchrunner.providers import proxies
+from batchrunner.providers.access import checked_key
 from batchrunner.providers.base import Provider
-from batchrunner.providers.http import checked_key
 from batchrunner.purchase import Chance
 from batchrunner.report import summary
 from batchrunner.report.rehearsal import Rehearsal

@@ -34,7 +34,7 @@ LAYERS = (
     {"answers", "manifest.*"},  # answers share their patterns with classify; manifests look at frames
     {"spendkey", "providers.fresh"},
     {"providers.addresses", "providers.lanes", "providers.proxies"},
-    {"providers.quick"},
+    {"providers.quick", "providers.access"},
     {"store.*", "providers.http", "emulator.*"},
     {"providers.toapis"},
     {"runner.*"},

@@ -8,7 +8,6 @@ again or leaks the key.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import ssl
 import zlib
@@ -23,9 +22,8 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from batchrunner.errors import AccountError, ProviderError, UsageError
-from batchrunner.providers import addresses, lanes
-from batchrunner.providers.addresses import is_loopback, is_plain_host
+from batchrunner.providers import access, addresses, lanes
+from batchrunner.providers.addresses import is_loopback
 from batchrunner.providers.base import Download, DownloadBroken, Exchange, Rest
 from batchrunner.providers.lanes import Lane
 from batchrunner.redaction import MASK, echoes
@@ -51,7 +49,6 @@ POOL = 16
 """Connections of the lane for questions and uploads: httpx's cost grows with the size of its pool (performance notes §2)."""
 MANY = 64
 """Questions after which the faster lane, which takes a quarter of a second to load, is worth it."""
-_KEY = re.compile(r"^[\x21-\x7e]{8,256}$")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{1,256}"\Z')
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})\Z")
 _NONE: Mapping[str, str] = {}
@@ -69,43 +66,6 @@ _SURELY_UNSENT = (
 """Failures that come before a body whatever the transport; all others need the trace to prove it."""
 
 
-def checked_key(text: str | None) -> str:
-    """The API key without white space around it; `AccountError` when it is missing or can never work."""
-    key = (text or "").strip()
-    if not key:
-        raise AccountError(
-            "TOAPIS_API_KEY is not set, so nothing was sent and nothing was paid",
-            fix="export TOAPIS_API_KEY=… and run the same command, or try it free of charge with --emulator",
-        )
-    if not _KEY.match(key):
-        raise AccountError(
-            "TOAPIS_API_KEY is not a key: it has white space or other characters inside, or is too short; nothing was sent",
-            fix="copy the key from the ToAPIs console again",
-        )
-    return key
-
-
-def checked_base_url(text: str) -> str:
-    """The API's address without a trailing slash or /v1: https, or http on this machine; else `UsageError`."""
-    try:
-        parts = urlsplit(text.strip())
-        host, _ = parts.hostname, parts.port
-        httpx.URL(text.strip())
-    except (ValueError, httpx.InvalidURL):
-        host, parts = None, urlsplit("")
-    fix = "write TOAPIS_BASE_URL=https://toapis.com, or leave it out"
-    if not host or not is_plain_host(host) or parts.query or parts.fragment:
-        raise UsageError("TOAPIS_BASE_URL is not an address", fix=fix)
-    if parts.username is not None or parts.password is not None:
-        raise UsageError("TOAPIS_BASE_URL may not hold a user or a password", fix=fix)
-    if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
-        raise UsageError(
-            "TOAPIS_BASE_URL must be https, or http on this machine: the key would travel unprotected", fix=fix
-        )
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}"
-
-
 def _quick() -> Callable[[ssl.SSLContext, Mapping[str, str], float], QuickLane | None] | None:
     """The faster lane, which takes a quarter of a second to load: a thread can spend it. None where it is missing."""
     try:
@@ -113,21 +73,6 @@ def _quick() -> Callable[[ssl.SSLContext, Mapping[str, str], float], QuickLane |
     except ImportError:
         return None
     return lane
-
-
-def _tls() -> ssl.SSLContext:
-    """What servers' certificates are checked with; `ProviderError` when the authorities cannot be read."""
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:  # its text has no file name
-        given = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), "")
-        file = f"{given}={os.environ[given]}" if given else "the package certifi"
-        raise ProviderError(
-            f"the certificate authorities in {file} cannot be read ({error.strerror or error}); nothing was sent",
-            fix=f"let {given} name a readable PEM file, or unset it"
-            if given
-            else "make its cacert.pem readable, or install batchrunner again",
-        ) from None
 
 
 class HttpClient:
@@ -156,7 +101,7 @@ class HttpClient:
     async def __aenter__(self) -> Self:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "batchrunner"}
         known = {**headers, "Authorization": f"Bearer {self._key}"}  # a result file is somebody else's address
-        tls = _tls()  # once, not for each lane: it reads hundreds of authorities
+        tls = access.tls()  # once, not for each lane: it reads hundreds of authorities
         self._careful = await self._lane(tls, known, SUBMIT_DEADLINE, keeps=0)
         self._asking = self._quick = await self._lane(tls, known, CALL_TIMEOUT, keeps=POOL)
         # httpx would share connections to a number: two hosts behind one address may show different certificates.

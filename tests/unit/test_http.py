@@ -19,8 +19,9 @@ import pytest
 
 from batchrunner.errors import AccountError, ExitCode, ProviderError, UsageError
 from batchrunner.providers import http
+from batchrunner.providers.access import checked_base_url, checked_key
 from batchrunner.providers.base import DownloadBroken, Rest
-from batchrunner.providers.http import HttpClient, checked_base_url, checked_key
+from batchrunner.providers.http import HttpClient
 from batchrunner.settings import MAX_ANSWER_BYTES
 
 KEY = "sk-very-secret-key"
