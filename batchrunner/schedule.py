@@ -22,6 +22,8 @@ class Snapshot:
     """Workers that are busy with each."""
     sendable: int = 0
     """Pending jobs at hand whose time has come."""
+    unsearched: bool = False
+    """Whether there may be more in the store: something was let go since the last look, or while it lasted."""
     waiting_until: float | None = None
     """When the first pending job that waits may be sent."""
     polls_due: int = 0
@@ -103,8 +105,8 @@ def decide(now: float, snapshot: Snapshot, limits: Limits) -> Decision:
         moments.append(snapshot.judge_at - now)
     if waits and not probe and snapshot.probes == 0 and snapshot.probe_at is not None:
         moments.append(snapshot.probe_at - now)
-    if snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits):
-        moments.append(snapshot.waiting_until - now)
+    if (look_at := _looks_again(now, snapshot, limits)) is not None:
+        moments.append(look_at - now)
     if wants > submit:
         moments.append(snapshot.submit_wait)
     if snapshot.polls_due > poll and snapshot.query_tokens <= poll:
@@ -166,6 +168,13 @@ def _wanted_submissions(snapshot: Snapshot, limits: Limits) -> int:
     return max(min(room, free, snapshot.sendable, allowed), 0)
 
 
+def _looks_again(now: float, snapshot: Snapshot, limits: Limits) -> float | None:
+    """When the store may have more to send; None when it has not, or nothing could be sent."""
+    if snapshot.paused or not _has_room(snapshot, limits):
+        return None
+    return now if snapshot.unsearched else snapshot.waiting_until
+
+
 def _nothing_left(now: float, snapshot: Snapshot, wants: int, limits: Limits) -> bool:
     """Nothing is busy: is there anything to wait for?
 
@@ -179,5 +188,4 @@ def _nothing_left(now: float, snapshot: Snapshot, wants: int, limits: Limits) ->
         return False
     if _keeps_back(snapshot, limits):
         return False
-    may_come = snapshot.waiting_until is not None and not snapshot.paused and _has_room(snapshot, limits)
-    return not may_come
+    return _looks_again(now, snapshot, limits) is None

@@ -187,6 +187,8 @@ class Board:
     troubled_since: float | None = None
     """Since when every question brought an error or nothing; None when the last one brought something."""
     trouble_shown: bool = False
+    buys: bool = True
+    """Whether the provider sells to this run at all; if not, it collects."""
     exhausted: bool = False
     """No selected pending job is left in the store."""
     known: bool = False
@@ -354,6 +356,7 @@ class Board:
             polls=self.polls,
             fetches=self.fetches,
             sendable=len(self.ready),
+            unsearched=self.buys and not (self.ready or self.exhausted or self.waiting_until is not None),
             waiting_until=self.waiting_until,
             polls_due=len(self.due_polls),
             next_poll=self.asking.next_due(),

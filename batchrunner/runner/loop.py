@@ -122,6 +122,7 @@ class Runner:
             if isinstance(provider, Buyer)
             else None
         )
+        board.buys = self._submitter is not None
         self._stock = Stock(self._context)
         self._canaries = Canaries(self._context)
         self._fetcher = Fetcher(self._context, self._canaries)
@@ -227,9 +228,9 @@ class Runner:
         context, board = self._context, self._context.board
         while True:
             self._check_clocks()
-            await self._refill()
+            await self._stock.refill()
             while await hold_late(context):
-                await self._refill()  # others may be quicker
+                await self._stock.refill()  # others may be quicker
             self._meter.release()
             now = anyio.current_time()
             decision = decide(now, board.snapshot(now), context.limits)
@@ -255,10 +256,6 @@ class Runner:
         self._outage.give_up()
         if board.stopping:
             self._hurry()
-
-    async def _refill(self) -> None:
-        if self._submitter is not None:
-            await self._stock.refill()
 
     def _act(self, crew: Crew, decision: Decision, now: float) -> None:
         board = self._context.board

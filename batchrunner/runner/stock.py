@@ -70,7 +70,7 @@ class Stock:
         """Keep as many sendable jobs at hand as could be submitted next."""
         context, board = self._context, self._context.board
         full = board.in_flight + len(board.preparing) >= context.limits.max_in_flight
-        if board.ready or board.exhausted or board.paused or full:
+        if not board.buys or board.ready or board.exhausted or board.paused or full:
             return
         if board.waiting_until is not None and anyio.current_time() < board.waiting_until:
             return

@@ -3,6 +3,7 @@
 from hashlib import sha256
 from itertools import pairwise
 
+import anyio
 from provider import refusal
 from world import named
 
@@ -46,6 +47,27 @@ async def test_a_clip_that_others_wait_for_is_asked_about_twice_as_often(world):
     )
     assert its < 6
     assert any_other >= 9
+
+
+async def test_what_is_let_go_while_the_store_is_searched_is_found(world, monkeypatch):
+    """In a batch of a hundred thousand a look takes longer than the landing of the canary."""
+    world = world(*named(25))
+    runner = world.runner(canaries=None)
+    run, board = runner._writer.run, runner._context.board
+
+    async def slow(verb, *args, **named):
+        if verb.__name__ == "record_saved":
+            board.release()  # something else is let go, and looked for
+            await anyio.sleep(1)
+        found = await run(verb, *args, **named)
+        if verb.__name__ == "next_not_before":
+            while board.fetches:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(runner._writer, "run", slow)
+    outcome = await runner.run()
+    assert (outcome.counts, outcome.stops) == ({JobState.DONE: 25}, frozenset())
 
 
 async def test_few_jobs_without_pairs_are_sent_at_once(world):

@@ -58,6 +58,13 @@ DECISIONS = [
         50.0,
         id="no room to wait for",
     ),
+    pytest.param({"sendable": 0, "unsearched": True}, (0, 0, 0), 0.0, id="the store may have more: look again at once"),
+    pytest.param(
+        {"sendable": 0, "unsearched": True, "in_flight": 10, "next_poll": 150.0},
+        (0, 0, 0),
+        50.0,
+        id="no room to look for",
+    ),
 ]
 
 
@@ -78,6 +85,8 @@ ENDS = [
     pytest.param({"sendable": 0, "slots": 0, "probe_at": 160.0}, id="nothing to send: nobody waits for the provider"),
     pytest.param({"in_flight": 10, "slots": 0, "probe_at": 160.0}, id="doubt fills every place: nobody waits either"),
     pytest.param({"allowance": 0, "waiting_until": 101.0}, id="--limit is used up: nobody waits"),
+    pytest.param({"allowance": 0, "unsearched": True}, id="--limit is used up: nobody looks"),
+    pytest.param({"paused": True, "unsearched": True}, id="paused: nobody looks"),
     pytest.param({"in_flight": 10}, id="doubt fills every place"),
     pytest.param({"in_flight": 10, "waiting_until": 101.0}, id="doubt fills every place, another would wait"),
     pytest.param({"stopping": True}, id="stopping, nothing busy"),
@@ -100,6 +109,7 @@ NO_ENDS = [
     pytest.param({"sendable": 0, "next_poll": 900.0}, id="a task is running"),
     pytest.param({"paused": True, "next_fetch": 900.0}, id="paused: a clip waits for its next try"),
     pytest.param({"sendable": 0, "waiting_until": 900.0}, id="a job waits for its time"),
+    pytest.param({"sendable": 0, "unsearched": True}, id="the store may have more"),
 ]
 
 
@@ -155,6 +165,7 @@ def snapshots(draw):
         probe_at=draw(st.floats(0, 1000)) if slots == 0 else None,
         probes=draw(st.integers(0, 1)),
         room=draw(st.none() | st.integers(1, 20)),
+        unsearched=draw(st.booleans()),
         paused=draw(st.booleans()),
         stopping=draw(st.booleans()),
     )
