@@ -253,8 +253,7 @@ class Board:
             if gives_up(self.failed_in_a_row, self.limits):
                 self.pause(Stop.FAILURES)
         if target is JobState.PENDING:
-            self.exhausted, self.waiting_until = False, None
-        self.released += 1
+            self.release()
         self.wake()
 
     def hold_back(self, tags: frozenset[str]) -> None:
@@ -297,7 +296,7 @@ class Board:
             self.release()
 
     def release(self) -> None:
-        """What waited for canaries may be looked for again."""
+        """There may be something to send that was not there before: it may be looked for again."""
         self.exhausted, self.waiting_until = False, None
         self.released += 1
         self.wake()
