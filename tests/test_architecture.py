@@ -62,6 +62,7 @@ NEVER = {
         "store.tables",
         "store.connect",
         "providers.http",
+        "providers.access",
         "providers.addresses",
         "providers.toapis",
         "emulator",

@@ -1,4 +1,4 @@
-"""The rules of every request: addresses and keys checked, answers bounded, failures turned into `Exchange`.
+"""The rules of every request: addresses looked at, answers bounded, failures turned into `Exchange`.
 
 The lanes share them: submissions get a fresh connection each, so that a dropped idle connection can never be taken for a
 lost answer; questions keep theirs, and so do result files on the faster lane. None follows redirects by itself, submits
